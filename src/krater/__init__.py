@@ -1,0 +1,3 @@
+"""Krater: containers as a service."""
+
+__version__ = "0.1.0"
