@@ -1,0 +1,174 @@
+"""What an engine must be able to do. Adapters: `oci` (conmon + crun on containerd's images) and `fake`.
+
+Every adapter passes `tests/contracts/test_runtime.py`. Methods named `ensure_*`, `remove*`, `stop` are idempotent:
+"already so" and "already gone" are success. `list` and `images` read the world, never memory. Failures are
+`krater.errors.Temporary` (the planner tries again) or `Permanent` (it becomes the workload's reason), in words that the
+container's owner understands; nothing returns None for failure.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from krater.model.assignment import NodeImage, ObservedContainer
+from krater.model.image import ImageFacts
+from krater.model.workload import ContainerSpec, PullPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a pull is, in bytes. `total` is 0 while unknown."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path of the node that appears in a container at `destination`."""
+
+    source: str
+    destination: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """Everything an engine needs to make a container, besides its image.
+
+    `id` names the container on the node (32 to 36 characters, hexadecimal and dashes). `netns` is the path of the
+    network namespace it runs in, with its cards plugged. `nameservers` go into resolv.conf; `hosts` are lines for
+    /etc/hosts as (address, names).
+    """
+
+    id: str
+    rebuild: int
+    spec: ContainerSpec
+    hostname: str
+    netns: str
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine is: its OCI runtimes by name, and whether its image store answers now."""
+
+    name: str
+    version: str
+    runtimes: tuple[str, ...]
+    image_store_up: bool
+    cgroup: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """`output` is both streams in order of arrival, cut at the limit asked for (`truncated` says so)."""
+
+    output: bytes
+    exit_code: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """One reading of a container. `cpu_percent` is of one core since the reading before; bytes are since its start."""
+
+    cpu_percent: float
+    memory_used: int
+    memory_limit: int
+    block_read: int
+    block_written: int
+    net_received: int
+    net_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTable:
+    """What `ps` says of a container's processes."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...] = field(default=())
+
+
+Progress = Callable[[PullProgress], None]
+
+
+class Runtime(Protocol):
+    """One engine on one node."""
+
+    async def open(self) -> None:
+        """Connect, or start what must run beside us, and find again what ran before. Idempotent."""
+
+    async def close(self) -> None:
+        """Let go of connections and tasks. Containers, and what they need, keep running."""
+
+    async def describe(self) -> EngineFacts:
+        """What this engine is and whether it is well. Never fails."""
+
+    async def list(self) -> dict[str, ObservedContainer]:
+        """All containers of this node that Krater made, by id, as they are now. Works with the image store down."""
+
+    async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
+        """Have the image unpacked on this node. `name` is as the user wrote it. Permanent when there is none."""
+
+    async def images(self) -> Sequence[NodeImage]:
+        """The images in the node's store."""
+
+    async def import_image(self, path: str, name: str | None = None) -> Sequence[NodeImage]:
+        """Take a docker-save or OCI archive (plain or gzip tar) into the store. Permanent when it is not one."""
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an image; what running containers use of it stays until they are gone."""
+
+    async def create(self, config: ContainerConfig) -> None:
+        """Make the container's root filesystem from its (present) image, and write down its configuration.
+
+        Idempotent for the same `rebuild`; a container of another `rebuild` must be removed first.
+        """
+
+    async def start(self, container: str, run: int, attempt: int, netns: str) -> None:
+        """Run the container's process; returns when it runs. Idempotent for the same run and attempt.
+
+        When the process cannot be started, that is *recorded* (state EXITED, `error` set, this run and attempt), so
+        that `list` tells it after a crash too, and Permanent is raised with the same text.
+        """
+
+    async def stop(self, container: str, grace: float) -> None:
+        """Send the stop signal, wait `grace` seconds, then kill; returns when nothing runs. Thaws a paused one."""
+
+    async def pause(self, container: str) -> None:
+        """Freeze all processes."""
+
+    async def resume(self, container: str) -> None:
+        """Thaw them."""
+
+    async def update(self, container: str, cpu: float, memory: int) -> None:
+        """Apply new limits at once: cores, MiB."""
+
+    async def remove(self, container: str) -> None:
+        """Kill what runs and leave nothing: process, cgroup, mount, snapshot, lease, files. Its log is kept apart."""
+
+    def events(self) -> AsyncIterator[str]:
+        """Ids of containers whose state changed. May miss some (a resync finds them) and may repeat."""
+
+
+class Console(Protocol):
+    """Live requests to a running container. Conflict when it does not run."""
+
+    async def signal(self, container: str, number: int) -> None:
+        """Send a signal to its first process."""
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
+        """Run a command in it and wait. Its processes are killed at `timeout` seconds: Conflict says so."""
+
+    async def top(self, container: str, ps_args: str) -> ProcessTable:
+        """Its processes. Invalid when `ps` does not like the arguments."""
+
+    async def stats(self, container: str) -> Stats:
+        """Its use of resources."""
+
+    def log_path(self, container: str) -> str:
+        """Where conmon writes its log (and rotated ones beside it with .1, .2, ...). The file may not exist."""

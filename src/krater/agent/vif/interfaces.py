@@ -1,0 +1,40 @@
+"""A sandbox's network namespace, and cards plugged into it. Adapters: `native` (netlink, nftables) and `fake`.
+
+Every adapter passes `tests/contracts/test_vif.py`. All methods are idempotent; `sandboxes` and `plugged` read the
+kernel, never memory. What belongs to another Krater on the same machine (another *instance*) is never seen or touched.
+"""
+
+from typing import Protocol
+
+from krater.model.network import Nic
+
+
+class Vif(Protocol):
+    """Namespaces and cards on one node."""
+
+    async def open(self) -> None:
+        """Prepare the host (forwarding, NAT table) and find again what is there. Idempotent."""
+
+    async def close(self) -> None:
+        """Let go of threads and spare namespaces. What sandboxes use stays."""
+
+    async def make_sandbox(self, sandbox: str) -> str:
+        """Have a network namespace with loopback up; returns its path. Taken from a pool of ready ones if it can."""
+
+    async def remove_sandbox(self, sandbox: str) -> None:
+        """Remove the namespace and every card in it, and the bridges that thereby lost their last card."""
+
+    async def sandboxes(self) -> dict[str, str]:
+        """Sandboxes that exist, with the paths of their namespaces."""
+
+    async def plug(self, sandbox: str, nic: Nic) -> None:
+        """Connect a card: after this its address answers. Makes the network's bridge on first use."""
+
+    async def unplug(self, sandbox: str, port: str) -> None:
+        """Take a card out, and remove its network's bridge with the last one."""
+
+    async def plugged(self) -> dict[str, frozenset[str]]:
+        """Ports plugged, by sandbox."""
+
+    async def sweep(self) -> None:
+        """Remove what a crash left that belongs to no sandbox: spare namespaces, bridges without cards, addresses."""

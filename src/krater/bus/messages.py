@@ -1,0 +1,182 @@
+"""Everything that crosses the bus, as frozen dataclasses. Who serves a message stands above it."""
+
+from dataclasses import dataclass
+
+from krater.bus.interfaces import Request
+from krater.model.assignment import Assignment, NodeImage, Report
+from krater.model.node import Inventory
+
+# Hints ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadChanged:
+    """To the controller: the intent of this workload changed. To a node: its assignment did."""
+
+    workload: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesChanged:
+    """To a node: the images it should have changed."""
+
+
+# Served by the controller ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTask:
+    """An image a node should have (or, when `wanted` is false, should not). `id` is the API's id of it."""
+
+    id: str
+    name: str
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PullAnswer:
+    """`complete` is true only when `assignments` is all the node should have: only then may it remove the rest."""
+
+    complete: bool
+    assignments: tuple[Assignment, ...]
+    images: tuple[ImageTask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pull(Request[PullAnswer]):
+    """What should this node do? `workloads` narrows the question; an id missing from the answer is not assigned."""
+
+    node: str
+    workloads: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Announce(Request[None]):
+    """A node says that it lives, who it is and what it has. Sent at start, then every few seconds."""
+
+    node: str
+    host: str
+    availability_zone: str
+    inventory: Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class SendReports(Request[None]):
+    """What a node found and did. Answered once it is stored."""
+
+    node: str
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendImages(Request[None]):
+    """All images of a node now, and what became of image tasks: failures as (task id, reason)."""
+
+    node: str
+    images: tuple[NodeImage, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+# Served by a node -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExecAnswer:
+    """`output` is both streams as they came, cut at the request's limit; `truncated` says so."""
+
+    output: bytes
+    exit_code: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exec(Request[ExecAnswer]):
+    """Run a command in a container and wait: at most `timeout` seconds and `limit` bytes."""
+
+    container: str
+    command: tuple[str, ...]
+    timeout: float
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogsAnswer:
+    """`text` is the log as asked for; `truncated` is true when its beginning was left out for its size.
+
+    `cursor` continues a follow: hand it back to get only what came since.
+    """
+
+    text: bytes
+    truncated: bool
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logs(Request[LogsAnswer]):
+    """Read a container's log. `tail` is a number of lines or None for all; `since` is epoch seconds.
+
+    With `cursor` and `wait` > 0 the answer comes as soon as there is more, or after `wait` seconds without.
+    """
+
+    container: str
+    stdout: bool = True
+    stderr: bool = True
+    timestamps: bool = False
+    tail: int | None = None
+    since: float | None = None
+    limit: int = 8 * 1024 * 1024
+    cursor: str = ""
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopAnswer:
+    """What `ps` says of a container's processes."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Top(Request[TopAnswer]):
+    """List a container's processes; `ps_args` as for `ps`, "" for its default."""
+
+    container: str
+    ps_args: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatsAnswer:
+    """One reading: per cent of one core, bytes for the rest."""
+
+    cpu_percent: float
+    memory_used: int
+    memory_limit: int
+    block_read: int
+    block_written: int
+    net_received: int
+    net_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(Request[StatsAnswer]):
+    """Read a container's use of resources."""
+
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Request[None]):
+    """Send a signal to a container's first process."""
+
+    container: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resize(Request[None]):
+    """Apply new limits to a running container at once: cores, MiB."""
+
+    container: str
+    cpu: float
+    memory: int

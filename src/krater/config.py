@@ -1,0 +1,328 @@
+"""Settings: every option with its meaning, read once, checked, and handed out as plain typed values.
+
+The file format and its parsing are oslo.config's, over a private ConfigOpts. Unknown sections, unknown options and
+bad values are refused with the reason: a typing mistake must never mean a silent default.
+"""
+
+import configparser
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg, types
+
+from krater.errors import Invalid
+from krater.model.quota import Limits
+
+
+def _option(default: Any, text: str, **limits: Any) -> Any:
+    """A settings field: its default, its meaning for the sample file, and limits (`min`, `max`, `choices`)."""
+    metadata = {"text": text, **limits}
+    if isinstance(default, list):
+        return field(default_factory=lambda: tuple(default), metadata={**metadata, "default": list(default)})
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSettings:
+    """Where this Krater lives."""
+
+    directory: str = _option("/var/lib/krater", "Directory of all that Krater keeps: database, images, logs, accounts.")
+    run_directory: str = _option(
+        "/run/krater", "Directory of what need not outlive a reboot: sockets, namespaces, mounts."
+    )
+    instance: str = _option("krater", "Name of this installation on the machine, in the names of bridges and tables.")
+    host: str = _option(socket.gethostname(), "Name of this node, shown as `host` by the API.")
+    debug: bool = _option(False, "Log what only a developer needs.")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """The store."""
+
+    connection: str = _option("", "SQLAlchemy URL. Empty: an SQLite file in the directory of Krater.")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """The REST API."""
+
+    host_ip: str = _option("127.0.0.1", "Address to listen on.")
+    port: int = _option(9517, "Port to listen on.", min=0, max=65535)
+    public_url: str = _option("", "URL under which clients reach this API, without /v1. Empty: as they asked for it.")
+    max_limit: int = _option(1000, "Most items in one answer to a list request.", min=1, max=10000)
+    max_body: int = _option(1 << 20, "Largest request body in bytes.", min=1024)
+    execute_timeout: float = _option(15.0, "Seconds a command of `execute` may take.", min=0.1)
+    execute_limit: int = _option(1 << 20, "Most bytes of output that `execute` answers with.", min=1024)
+    log_limit: int = _option(8 << 20, "Most bytes of log in one answer.", min=1024)
+    node_timeout: float = _option(30.0, "Seconds to wait for a node's answer to a live request.", min=0.1)
+    policy_file: str = _option("", "Policy overrides (YAML). Empty: policy.yaml in the directory of Krater, if there.")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What one container may ask for, and what it gets when it does not ask."""
+
+    minimum_cpus: float = _option(0.1, "Least cores.", min=0.01)
+    maximum_cpus: float = _option(16.0, "Most cores.", min=0.1)
+    default_cpu: float = _option(1.0, "Cores when none are asked for.", min=0.01)
+    minimum_memory: int = _option(4, "Least MiB of memory.", min=1)
+    maximum_memory: int = _option(8192, "Most MiB of memory.", min=4)
+    default_memory: int = _option(512, "MiB of memory when none is asked for.", min=4)
+    minimum_disk: int = _option(1, "Least GiB of disk.", min=1)
+    maximum_disk: int = _option(160, "Most GiB of disk.", min=1)
+    default_disk: int = _option(0, "GiB of disk when none is asked for; 0 counts none.", min=0)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSettings:
+    """What one project may have at once, unless told otherwise through the API. -1 is without limit."""
+
+    containers: int = _option(40, "Containers.", min=-1)
+    cpu: int = _option(20, "Cores.", min=-1)
+    memory: int = _option(51200, "MiB of memory.", min=-1)
+    disk: int = _option(100, "GiB of disk.", min=-1)
+
+    @property
+    def limits(self) -> Limits:
+        """As the model has them."""
+        return Limits(self.containers, self.cpu, self.memory, self.disk)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Accounts and tokens of the embedded profile."""
+
+    accounts_file: str = _option("", "Accounts (YAML). Empty: accounts.yaml in the directory of Krater.")
+    token_lifetime: float = _option(14400.0, "Seconds a token is valid.", min=1)
+    cache_time: float = _option(10.0, "Seconds an answer about credentials is remembered.", min=0)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """Networks of the embedded profile."""
+
+    pool: str = _option("10.66.0.0/16", "Range that networks get their addresses from.")
+    prefix: int = _option(24, "Length of the prefix of one network.", min=8, max=30)
+    pool_v6: str = _option("", "IPv6 range (such as a ULA /48) that networks get a /64 from. Empty: no IPv6.")
+    nat: bool = _option(True, "Let containers reach the outside with the address of the node.")
+    host_access: bool = _option(False, "Let containers reach all ports of their node, not only its name server.")
+    mtu: int = _option(1500, "Largest packet on the networks.", min=576, max=65535)
+    search_domain: str = _option("krater.internal", "Domain under which containers find each other.")
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """Which node takes a workload."""
+
+    weigher: str = _option("spread", "Prefer the emptiest node, or the fullest.", choices=["spread", "binpack"])
+    cpu_ratio: float = _option(16.0, "Cores promised for each that a node has.", min=0.1)
+    memory_ratio: float = _option(1.5, "Memory promised for each MiB that a node has.", min=0.1)
+    reserved_memory: int = _option(512, "MiB of memory a node keeps for itself.", min=0)
+    default_zone: str = _option("", "Zone for requests that name none. Empty: any.")
+    patience: float = _option(30.0, "Seconds to wait for a node to come alive before a request is refused.", min=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """The controller."""
+
+    node_down_after: float = _option(60.0, "Seconds without a report after which a node counts as down.", min=1)
+    resync: float = _option(30.0, "Seconds between looks at everything unfinished.", min=0.1)
+    keep_actions: float = _option(30 * 86400.0, "Seconds the history of a removed container is kept.", min=0)
+    concurrency: int = _option(32, "Workloads worked on at once.", min=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """The node."""
+
+    availability_zone: str = _option("nova", "Zone of this node.")
+    labels: dict[str, str] = field(
+        default_factory=dict, metadata={"text": "Labels of this node, as `key:value,key:value`."}
+    )
+    announce: float = _option(10.0, "Seconds between a node's reports of itself.", min=0.1)
+    resync: float = _option(30.0, "Seconds between complete comparisons of the node with what it should have.", min=0.1)
+    concurrency: int = _option(32, "Workloads worked on at once.", min=1)
+    ready_namespaces: int = _option(8, "Network namespaces kept ready for the next container.", min=0, max=1000)
+    runtime: str = _option("", "OCI runtime: crun, runc, or empty for the best one found.")
+    containerd: str = _option("", "Socket of an existing containerd. Empty: Krater runs its own.")
+    plain_http_registries: tuple[str, ...] = _option([], "Registries spoken to without TLS, as host or host:port.")
+    log_size: int = _option(10 << 20, "Bytes after which a container's log is rotated.", min=4096)
+    log_files: int = _option(3, "Rotated logs kept for each container.", min=0)
+    keep_logs: float = _option(7 * 86400.0, "Seconds the log of a removed container is kept.", min=0)
+    pids: int = _option(4096, "Processes and threads one container may have.", min=16)
+    restart_base: float = _option(1.0, "Seconds before the first restart of a container; doubles each time.", min=0.01)
+    restart_cap: float = _option(300.0, "Most seconds between restarts.", min=0.01)
+    restart_reset: float = _option(600.0, "Seconds a container must run for its back-off to begin anew.", min=0.1)
+
+
+_SECTIONS: dict[str, type] = {
+    "core": CoreSettings,
+    "database": DatabaseSettings,
+    "api": ApiSettings,
+    "limits": LimitSettings,
+    "quota": QuotaSettings,
+    "identity": IdentitySettings,
+    "network": NetworkSettings,
+    "scheduler": SchedulerSettings,
+    "controller": ControllerSettings,
+    "agent": AgentSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, by section of the configuration file ([DEFAULT] is `core`)."""
+
+    core: CoreSettings = field(default_factory=CoreSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    controller: ControllerSettings = field(default_factory=ControllerSettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the store, with the default filled in."""
+        return self.database.connection or f"sqlite:///{self.core.directory}/krater.sqlite"
+
+
+def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | None = None) -> Settings:
+    """Read the settings: defaults, then the file at `path`, then `overrides` ((section, option) -> text).
+
+    Raises Invalid with the file, section, option and reason. A `path` that is given must exist.
+    """
+    source = str(path) if path is not None else "the command line"
+    conf = cfg.ConfigOpts()
+    for section, shape in _SECTIONS.items():
+        for entry in fields(shape):
+            conf.register_opt(_as_opt(entry), group=_group(section))
+    _refuse_unknown(path)
+    try:
+        conf(args=[], project="krater", default_config_files=[str(path)] if path else [], default_config_dirs=[])
+        for (section, option), text in (overrides or {}).items():
+            source = f"option {option} of [{_group(section) or 'DEFAULT'}]"
+            conf.set_override(option, text, group=_group(section))
+        settings = Settings(**{section: _read(conf, section, shape) for section, shape in _SECTIONS.items()})
+    except (cfg.Error, ValueError) as error:
+        raise Invalid(f"{source}: {_sentence(error)}") from error
+    _check_ranges(settings.network)
+    return settings
+
+
+def sample() -> str:
+    """A configuration file with every option, its meaning and its default, all commented out."""
+    lines = ["# Krater's settings. Every option stands here with its default; unknown ones are refused at start.", ""]
+    for section, shape in _SECTIONS.items():
+        lines += [f"[{_group(section) or 'DEFAULT'}]", f"# {(shape.__doc__ or '').splitlines()[0]}", ""]
+        for entry in fields(shape):
+            lines += [f"# {_meaning(entry)}", f"#{entry.name} = {_default_text(entry)}", ""]
+    return "\n".join(lines)
+
+
+def _group(section: str) -> str | None:
+    return None if section == "core" else section
+
+
+def _default(entry: Any) -> Any:
+    if entry.default is not MISSING:
+        return entry.default
+    return entry.metadata.get("default", entry.default_factory())
+
+
+def _default_text(entry: Any) -> str:
+    if entry.name == "host":
+        return "(the machine's name)"
+    value = _default(entry)
+    if isinstance(value, list):
+        return ",".join(value)
+    if isinstance(value, dict):
+        return ",".join(f"{k}:{v}" for k, v in value.items())
+    return str(value)
+
+
+def _meaning(entry: Any) -> str:
+    limits = entry.metadata
+    bounds = [f"{word} {limits[key]}" for key, word in (("min", "at least"), ("max", "at most")) if key in limits]
+    if "choices" in limits:
+        bounds.append("one of " + ", ".join(limits["choices"]))
+    return str(limits["text"]) + (f" ({', '.join(bounds)})" if bounds else "")
+
+
+def _as_opt(entry: Any) -> cfg.Opt:
+    default, limits = _default(entry), entry.metadata
+    kind: types.ConfigType
+    match default:
+        case bool():
+            kind = types.Boolean()
+        case int():
+            kind = types.Integer(min=limits.get("min"), max=limits.get("max"))
+        case float():
+            kind = types.Float(min=limits.get("min"), max=limits.get("max"))
+        case list():
+            kind = types.List()
+        case dict():
+            kind = types.Dict()
+        case _:
+            kind = types.String(choices=limits.get("choices"))
+    return cfg.Opt(entry.name, type=kind, default=default, help=limits["text"])
+
+
+def _read(conf: cfg.ConfigOpts, section: str, shape: type) -> Any:
+    group = conf if section == "core" else conf[section]
+    values = {}
+    for entry in fields(shape):
+        value = group[entry.name]
+        values[entry.name] = tuple(value) if isinstance(value, list) else value
+    return shape(**values)
+
+
+def _refuse_unknown(path: Path | None) -> None:
+    """oslo.config ignores what it does not know; we do not."""
+    if path is None:
+        return
+    parser = configparser.RawConfigParser(strict=False, default_section="\0none")
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise Invalid(f"{path}: cannot be read: {error}") from error
+    for section in parser.sections():
+        shape = _SECTIONS.get("core" if section == "DEFAULT" else section)
+        if shape is None or section == "core":
+            known = ", ".join(_group(s) or "DEFAULT" for s in _SECTIONS)
+            raise Invalid(f"{path}: there is no section [{section}]; known are {known}")
+        names = {entry.name for entry in fields(shape)}
+        for option in parser.options(section):
+            if option not in names:
+                raise Invalid(f"{path}: [{section}] has no option {option!r}; known are {', '.join(sorted(names))}")
+
+
+def _check_ranges(network: NetworkSettings) -> None:
+    """What one option's type cannot tell: that ranges are ranges, and of the right family."""
+    for name, version in (("pool", 4), ("pool_v6", 6)):
+        text = getattr(network, name)
+        if name == "pool_v6" and not text:
+            continue
+        try:
+            found = ip_network(text).version
+        except ValueError as error:
+            raise Invalid(f"[network] {name}: {error}") from error
+        if found != version:
+            raise Invalid(f"[network] {name}: {text} is not an IPv{version} range")
+    if network.prefix < ip_network(network.pool).prefixlen:
+        raise Invalid(f"[network] prefix: a /{network.prefix} does not fit into pool {network.pool}")
+
+
+def _sentence(error: Exception) -> str:
+    """oslo.config's text without the representation of its own objects."""
+    return " ".join(re.sub(r" from LocationInfo\(.*detail='[^']*'\)", "", str(error)).split())

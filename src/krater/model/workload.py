@@ -1,0 +1,136 @@
+"""What a user wants: the one unit of Krater, and its intent.
+
+A *workload* is one to n containers that share a sandbox. A container of the API is a workload of one, whose
+container has the same id; a capsule is a workload of several.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from krater.model.network import NetRequest
+
+
+class Kind(StrEnum):
+    """How the API shows a workload. The code below the API makes no difference."""
+
+    CONTAINER = "container"
+    CAPSULE = "capsule"
+
+
+class Desired(StrEnum):
+    """The state the user wants a workload to be in."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    REMOVED = "removed"
+
+
+class RestartName(StrEnum):
+    """When a process that ended is started again."""
+
+    NO = "no"
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    UNLESS_STOPPED = "unless-stopped"
+
+
+class PullPolicy(StrEnum):
+    """When a node asks the registry for an image."""
+
+    ALWAYS = "always"
+    NEVER = "never"
+    IF_NOT_PRESENT = "ifnotpresent"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """`maximum` counts restarts, for `on-failure` only; 0 means without end."""
+
+    name: RestartName = RestartName.NO
+    maximum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container asks of its node: `cpu` in cores, `memory` in MiB, `disk` in GiB (0: no limit, none counted)."""
+
+    cpu: float
+    memory: int
+    disk: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(self.cpu + other.cpu, self.memory + other.memory, self.disk + other.disk)
+
+
+NOTHING = Resources(0.0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """A command run inside the container; times are seconds. 0 means the default of the node."""
+
+    test: str
+    interval: float = 0
+    timeout: float = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container as its user asked for it. None means "as the image says"; nothing here is ever completed later."""
+
+    id: str
+    name: str
+    image: str
+    resources: Resources
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    cpu_policy: str = "shared"
+    interactive: bool = False
+    tty: bool = False
+    privileged: bool = False
+    image_driver: str = "docker"
+    pull_policy: PullPolicy | None = None
+    healthcheck: Healthcheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """All that a user asked for. `nets` are resolved to ids by the API before the workload is stored."""
+
+    containers: tuple[ContainerSpec, ...]
+    restart: RestartPolicy | None = None
+    auto_remove: bool = False
+    auto_heal: bool = False
+    hostname: str | None = None
+    nets: tuple[NetRequest, ...] = ()
+    runtime: str | None = None
+    availability_zone: str | None = None
+    hints: dict[str, str] = field(default_factory=dict)
+    host: str | None = None
+
+    @property
+    def resources(self) -> Resources:
+        """What the whole workload asks of its node."""
+        return sum((c.resources for c in self.containers), NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the user wants now. Written by the API only; every change makes `generation` one larger.
+
+    `run` and `rebuild` are pulses. A process belongs to the value of `run` it was started for; when `run` is larger
+    than that, a fresh process is due (start and reboot both bump it). `rebuild` is the same for the root filesystem.
+    `grace` is how long, in seconds, a stop waits between asking and killing.
+    """
+
+    desired: Desired
+    generation: int = 1
+    run: int = 0
+    rebuild: int = 0
+    grace: float = 10.0
