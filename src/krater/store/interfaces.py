@@ -14,7 +14,6 @@ Who writes what of a workload (one writer a field):
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -23,65 +22,30 @@ from krater.model.network import Network, Port, Subnet
 from krater.model.node import Capacity, Inventory, Node
 from krater.model.quota import Limits, Usage
 from krater.model.workload import Intent, Kind, Resources, WorkloadSpec
+from krater.store.records import EVERYBODY, Action, ActionEvent, Image, Page, Scope, Workload, WorkloadQuery
+
+__all__ = [
+    "EVERYBODY",
+    "Action",
+    "ActionEvent",
+    "Actions",
+    "Allocations",
+    "Image",
+    "Images",
+    "Networks",
+    "Nodes",
+    "Page",
+    "Quotas",
+    "Scope",
+    "Store",
+    "Tokens",
+    "Tx",
+    "Workload",
+    "WorkloadQuery",
+    "Workloads",
+]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose things may be seen: one project's, or (`project` None) everybody's."""
-
-    project: str | None
-
-
-EVERYBODY = Scope(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """A workload as stored. `seq` orders by creation; `version` grows with every change of anything in it.
-
-    `removal` is the controller's own reason to remove it (auto_remove), or None.
-    """
-
-    id: str
-    kind: Kind
-    project_id: str
-    user_id: str
-    name: str
-    spec: WorkloadSpec
-    intent: Intent
-    created_at: datetime
-    updated_at: datetime | None = None
-    removal: str | None = None
-    placement: Placement = Placement()
-    observed: Observed = Observed()
-    seq: int = 0
-    version: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list: after the item `marker`, at most `limit`, by `sort_key`, which is a stored column."""
-
-    limit: int
-    marker: str | None = None
-    sort_key: str = "id"
-    descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WorkloadQuery:
-    """Filters on stored columns: any of the values of each. Derived words (status) are filtered by the caller."""
-
-    kind: Kind = Kind.CONTAINER
-    names: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    users: tuple[str, ...] = ()
-    projects: tuple[str, ...] = ()
-    memory: tuple[int, ...] = ()
-    nodes: tuple[str, ...] = ()
-    auto_remove: bool | None = None
 
 
 class Workloads(Protocol):
@@ -134,33 +98,6 @@ class Workloads(Protocol):
     def unfinished(self) -> list[str]:
         """Ids the controller has something to do for: not placed, or being removed. For its resync."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ActionEvent:
-    """A step taken for an action. `result` is "Success" or "Error"; `details` is the error's text."""
-
-    event: str
-    start_time: datetime
-    finish_time: datetime | None
-    result: str
-    details: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A request that changed a workload. `generation` is the intent it made; `message` is None unless it failed."""
-
-    workload: str
-    action: str
-    request_id: str
-    user_id: str
-    project_id: str
-    generation: int
-    start_time: datetime
-    finish_time: datetime | None = None
-    message: str | None = None
-    events: tuple[ActionEvent, ...] = ()
 
 
 class Actions(Protocol):
@@ -317,25 +254,6 @@ class Networks(Protocol):
         NoCapacity when the pool is used up.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image on a node, wanted by somebody (`wanted`) or just seen there. `size` in bytes, None until known."""
-
-    id: str
-    repo: str
-    tag: str
-    node: str
-    project_id: str
-    user_id: str
-    created_at: datetime
-    wanted: bool = True
-    removing: bool = False
-    image_id: str | None = None
-    size: int | None = None
-    failure: str | None = None
-    seq: int = 0
 
 
 class Images(Protocol):
