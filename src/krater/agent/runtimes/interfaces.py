@@ -111,8 +111,14 @@ class Runtime(Protocol):
     async def list(self) -> dict[str, ObservedContainer]:
         """All containers of this node that Krater made, by id, as they are now. Works with the image store down."""
 
+    async def inspect(self, container: str) -> ObservedContainer | None:
+        """One container as it is now, None when there is none: what `list` says of it, without looking at the others."""
+
     async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
-        """Have the image unpacked on this node. `name` is as the user wrote it. Permanent when there is none."""
+        """Have the image unpacked on this node. `name` is as the user wrote it. Permanent when there is none.
+
+        May be cancelled at any time, when nobody wants the image any more.
+        """
 
     async def images(self) -> Sequence[NodeImage]:
         """The images in the node's store."""
@@ -146,7 +152,7 @@ class Runtime(Protocol):
         """Thaw them."""
 
     async def update(self, container: str, cpu: float, memory: int) -> None:
-        """Apply new limits at once: cores, MiB."""
+        """Apply new limits at once: cores, MiB. Of a container that does not run: to its next process."""
 
     async def remove(self, container: str) -> None:
         """Kill what runs and leave nothing: process, cgroup, mount, snapshot, lease, files. Its log is kept apart."""
@@ -172,3 +178,10 @@ class Console(Protocol):
 
     def log_path(self, container: str) -> str:
         """Where conmon writes its log (and rotated ones beside it with .1, .2, ...). The file may not exist."""
+
+    async def rotate_log(self, container: str) -> None:
+        """Move the log aside to .1 (and .1 to .2, ...) and go on with an empty one. Losing no line of it."""
+
+
+class Engine(Runtime, Console, Protocol):
+    """What an agent needs of an engine: both."""

@@ -1,0 +1,354 @@
+"""An engine in memory: for development, demonstrations and tests. It ships with Krater.
+
+All state lives in a `FakeEngineWorld`, as containers live in a kernel: a `FakeRuntime` may be thrown away at any
+moment, as by a crash, and another one finds the same containers. `hook` is called around every effect, and may raise.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from krater.agent.runtimes.fake_images import FakeImages
+from krater.agent.runtimes.fake_programs import ENDED, KILLED, Program, program_of
+from krater.agent.runtimes.interfaces import (
+    ContainerConfig,
+    EngineFacts,
+    ExecResult,
+    ProcessTable,
+    Progress,
+    Stats,
+)
+from krater.clock import Now, utc_now
+from krater.errors import Conflict, Invalid, NotFound, Permanent
+from krater.model.assignment import ContainerState, NodeImage, ObservedContainer
+from krater.model.image import ImageFacts
+from krater.model.workload import PullPolicy
+
+_ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
+_TERM, _KILL = 15, 9
+
+Hook = Callable[[str, str, str], None]
+
+
+def no_hook(moment: str, effect: str, subject: str) -> None:
+    """`moment` is before, during or after; `subject` the container or image."""
+
+
+@dataclass(eq=False)
+class FakeContainer:
+    """One container: what it was made of, and what it is now."""
+
+    config: ContainerConfig
+    seen: ObservedContainer
+    program: Program
+    is_whole: bool = False
+    timer: asyncio.TimerHandle | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class FakeEngineWorld:
+    """What would be in the kernel and on the disk. `starts` and `kills` count, for those who judge an agent.
+
+    `latency` is the seconds that every effect takes; `logs` is a directory, or "" for no logs.
+    """
+
+    def __init__(self, *, logs: str = "", latency: float = 0.0) -> None:
+        self.containers: dict[str, FakeContainer] = {}
+        self.images = FakeImages()
+        self.logs = logs
+        self.latency = latency
+        self.starts: Counter[tuple[str, int, int, int]] = Counter()
+        self.stops: list[str] = []
+        self.listeners: set[asyncio.Queue[str]] = set()
+        self._last_pid = 1000
+
+    def end(self, container: str, exit_code: int, now: Now, *, oom: bool = False) -> None:
+        """The process of a container ends, for whatever reason."""
+        found = self.containers.get(container)
+        if found is None or found.seen.state not in _ALIVE:
+            return
+        if found.timer is not None:
+            found.timer.cancel()
+        state = ContainerState.EXITED
+        found.seen = replace(found.seen, state=state, pid=None, exit_code=exit_code, oom_killed=oom, finished_at=now())
+        found.ended.set()
+        self.tell(container)
+
+    def tell(self, container: str) -> None:
+        """Have everybody who listens know that it changed."""
+        for listener in self.listeners:
+            listener.put_nowait(container)
+
+    def next_pid(self) -> int:
+        """A number nobody had."""
+        self._last_pid += 1
+        return self._last_pid
+
+
+class FakeRuntime:
+    """Both Runtime and Console over a world."""
+
+    def __init__(self, world: FakeEngineWorld | None = None, now: Now = utc_now, hook: Hook = no_hook) -> None:
+        self.world = world if world is not None else FakeEngineWorld()
+        self._now = now
+        self._hook = hook
+
+    async def open(self) -> None:
+        """Clean up what a crash left half made."""
+        await self._effect("open", "")
+        for name in [name for name, c in self.world.containers.items() if not c.is_whole]:
+            del self.world.containers[name]
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def describe(self) -> EngineFacts:
+        """A version of its own."""
+        return EngineFacts("fake", "1", ("fake",), self.world.images.is_up, "none")
+
+    async def list(self) -> dict[str, ObservedContainer]:
+        """What is whole."""
+        await self._effect("list", "")
+        return {name: c.seen for name, c in self.world.containers.items() if c.is_whole}
+
+    async def inspect(self, container: str) -> ObservedContainer | None:
+        """One of them."""
+        await self._effect("inspect", container)
+        found = self.world.containers.get(container)
+        return found.seen if found is not None and found.is_whole else None
+
+    async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
+        """Pull from a registry in memory."""
+        await self._effect("ensure_image", name)
+        facts = await self.world.images.ensure(name, policy, progress)
+        self._hook("after", "ensure_image", name)
+        return facts
+
+    async def images(self) -> Sequence[NodeImage]:
+        """The store."""
+        return self.world.images.list()
+
+    async def import_image(self, path: str, name: str | None = None) -> Sequence[NodeImage]:
+        """Take an archive: only its name is looked at."""
+        if not await asyncio.to_thread(Path(path).is_file):
+            raise Permanent(f"There is no archive {path}.")
+        return [self.world.images.add(name or Path(path).name.partition(".")[0])]
+
+    async def remove_image(self, name: str) -> None:
+        """Forget it."""
+        await self._effect("remove_image", name)
+        self.world.images.remove(name)
+        self._hook("after", "remove_image", name)
+
+    async def create(self, config: ContainerConfig) -> None:
+        """Two steps, as for a real one: a crash between them leaves half of it."""
+        await self._effect("create", config.id)
+        found = self.world.containers.get(config.id)
+        if found is not None and found.is_whole:
+            if found.seen.rebuild != config.rebuild:
+                raise Conflict(f"Container {config.id} exists with another root filesystem.")
+            return
+        facts = self.world.images.find(config.spec.image)
+        if facts is None:
+            raise Permanent(f"The image {config.spec.image} is not on this node.")
+        made = self.world.containers[config.id] = _new_container(config, facts)
+        self._hook("during", "create", config.id)
+        made.is_whole = True
+        self.world.tell(config.id)
+        self._hook("after", "create", config.id)
+
+    async def start(self, container: str, run: int, attempt: int, netns: str) -> None:
+        """Write down which start this is, then run: a crash between the two leaves a start that never ran."""
+        await self._effect("start", container)
+        found = self._find(container)
+        same = (found.seen.run, found.seen.attempt) == (run, attempt)
+        if found.seen.state in _ALIVE:
+            if same:
+                return
+            raise Conflict(f"Container {container} runs.")
+        if same and found.seen.state is ContainerState.EXITED:
+            if found.seen.error is not None:
+                raise Permanent(found.seen.error)
+            return
+        blank = {"pid": None, "exit_code": None, "oom_killed": False, "error": None}
+        found.seen = replace(
+            found.seen, state=ContainerState.CREATED, run=run, attempt=attempt,
+            started_at=None, finished_at=None, **blank,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self._hook("during", "start", container)
+        self._launch(found)
+        self._hook("after", "start", container)
+        if found.seen.error is not None:
+            raise Permanent(found.seen.error)
+
+    async def stop(self, container: str, grace: float) -> None:
+        """Most programs end when asked; one that does not is killed."""
+        await self._effect("stop", container)
+        found = self.world.containers.get(container)
+        if found is None or found.seen.state not in _ALIVE:
+            return
+        self.world.stops.append(container)
+        if found.program.obeys and grace > 0:
+            self.world.end(container, ENDED, self._now)
+        elif grace > 0:
+            try:
+                await asyncio.wait_for(found.ended.wait(), grace)
+            except TimeoutError:
+                self._hook("during", "stop", container)
+        self.world.end(container, KILLED, self._now)
+        self._hook("after", "stop", container)
+
+    async def pause(self, container: str) -> None:
+        """Freeze; the time of its program goes on."""
+        await self._switch("pause", container, ContainerState.PAUSED)
+
+    async def resume(self, container: str) -> None:
+        """Thaw."""
+        await self._switch("resume", container, ContainerState.RUNNING)
+
+    async def update(self, container: str, cpu: float, memory: int) -> None:
+        """Remember the limits."""
+        await self._effect("update", container)
+        found = self._find(container)
+        found.seen = replace(found.seen, cpu=cpu, memory=memory)
+        self._hook("after", "update", container)
+
+    async def remove(self, container: str) -> None:
+        """Kill and forget."""
+        await self._effect("remove", container)
+        found = self.world.containers.get(container)
+        if found is not None:
+            if found.seen.state in _ALIVE:
+                self.world.stops.append(container)
+                self.world.end(container, KILLED, self._now)
+                self._hook("during", "remove", container)
+            self.world.containers.pop(container, None)
+            self.world.tell(container)
+        self._hook("after", "remove", container)
+
+    def events(self) -> AsyncIterator[str]:
+        """From this moment on."""
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.world.listeners.add(queue)
+        return self._drain(queue)
+
+    async def signal(self, container: str, number: int) -> None:
+        """Ends the process, unless it ignores that."""
+        found = self._running(container)
+        if number == _KILL or (number == _TERM and found.program.obeys):
+            self.world.end(container, 128 + number, self._now)
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
+        """As a process of its own."""
+        self._running(container)
+        program = program_of(command)
+        if program.refusal is not None:
+            raise Invalid(program.refusal)
+        if program.seconds is None or program.seconds > timeout:
+            await asyncio.sleep(timeout)
+            raise Conflict(f"The command did not end within {timeout:g} seconds.")
+        await asyncio.sleep(program.seconds)
+        return ExecResult(program.output[:limit], program.exit_code, len(program.output) > limit)
+
+    async def top(self, container: str, ps_args: str) -> ProcessTable:
+        """Its one process."""
+        found = self._running(container)
+        if ps_args.startswith("--invalid"):
+            raise Invalid("ps does not know these arguments.")
+        argv = " ".join((*found.seen.entrypoint, *found.seen.command))
+        return ProcessTable(("PID", "USER", "TIME", "COMMAND"), ((str(found.seen.pid), "root", "0:00", argv),))
+
+    async def stats(self, container: str) -> Stats:
+        """Always a little."""
+        found = self._running(container)
+        limit = (found.seen.memory or 0) << 20
+        return Stats(1.0, min(4 << 20, limit), limit, 0, 0, 0, 0)
+
+    def log_path(self, container: str) -> str:
+        """In the world's directory."""
+        return f"{self.world.logs or '/nonexistent'}/{container}/container.log"
+
+    async def rotate_log(self, container: str) -> None:
+        """One rotated file is kept."""
+        path = Path(self.log_path(container))
+        if await asyncio.to_thread(path.is_file):
+            await asyncio.to_thread(path.replace, f"{path}.1")
+
+    async def _effect(self, name: str, subject: str) -> None:
+        await asyncio.sleep(self.world.latency)
+        self._hook("before", name, subject)
+
+    async def _drain(self, queue: asyncio.Queue[str]) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.world.listeners.discard(queue)
+
+    def _find(self, container: str) -> FakeContainer:
+        found = self.world.containers.get(container)
+        if found is None or not found.is_whole:
+            raise NotFound(f"There is no container {container}.")
+        return found
+
+    def _running(self, container: str) -> FakeContainer:
+        found = self._find(container)
+        if found.seen.state is not ContainerState.RUNNING:
+            raise Conflict(f"Container {container} is not running.")
+        return found
+
+    async def _switch(self, name: str, container: str, state: ContainerState) -> None:
+        await self._effect(name, container)
+        found = self._find(container)
+        if found.seen.state not in _ALIVE:
+            raise Conflict(f"Container {container} is not running.")
+        found.seen = replace(found.seen, state=state)
+        self.world.tell(container)
+        self._hook("after", name, container)
+
+    def _launch(self, found: FakeContainer) -> None:
+        world, seen, program = self.world, found.seen, found.program
+        now = self._now()
+        if program.refusal is not None:
+            found.seen = replace(
+                seen, state=ContainerState.EXITED, error=program.refusal, exit_code=128, finished_at=now
+            )
+            world.tell(seen.id)
+            return
+        world.starts[seen.id, seen.rebuild, seen.run, seen.attempt] += 1
+        found.seen = replace(seen, state=ContainerState.RUNNING, pid=world.next_pid(), started_at=now)
+        found.ended.clear()
+        if program.output and world.logs:
+            _write_log(self.log_path(seen.id), program.output, now.isoformat())
+        if program.seconds is not None:
+            loop, clock = asyncio.get_running_loop(), self._now
+            found.timer = loop.call_later(
+                program.seconds,
+                lambda: world.end(seen.id, program.exit_code, clock, oom=program.oom),
+            )
+        world.tell(seen.id)
+
+
+def _new_container(config: ContainerConfig, facts: ImageFacts) -> FakeContainer:
+    spec = config.spec
+    entrypoint = facts.entrypoint if spec.entrypoint is None else spec.entrypoint
+    command = facts.command if spec.command is None else spec.command
+    seen = ObservedContainer(
+        id=config.id,
+        rebuild=config.rebuild,
+        state=ContainerState.CREATED,
+        image_digest=facts.digest,
+        command=command,
+        entrypoint=entrypoint,
+        cpu=spec.resources.cpu,
+        memory=spec.resources.memory,
+    )
+    return FakeContainer(config, seen, program_of((*entrypoint, *command)))
+
+
+def _write_log(path: str, output: bytes, stamp: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        file.writelines(stamp.encode() + b" stdout F " + line + b"\n" for line in output.splitlines())

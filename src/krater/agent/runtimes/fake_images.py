@@ -1,0 +1,81 @@
+"""The image store and the registry of the fake engine."""
+
+import asyncio
+import hashlib
+
+from krater.agent.runtimes.interfaces import Progress, PullProgress
+from krater.errors import Permanent, Unavailable
+from krater.model.assignment import NodeImage
+from krater.model.image import ImageFacts, parse_image
+from krater.model.workload import PullPolicy
+
+_SIZE = 4 << 20
+_PARTS = 4
+
+
+class FakeImages:
+    """`registry` is what can be pulled; `seconds` is how long a pull takes; `is_up` is false when the store is down."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.seconds = 0.0
+        self.pulls = 0
+        self.registry: dict[str, ImageFacts] = {}
+        self._store: dict[str, ImageFacts] = {}
+        for name, command in (
+            ("alpine", ("sh",)),
+            ("busybox", ("sh",)),
+            ("cirros", ("sleep", "inf")),
+            ("nginx", ("nginx",)),
+        ):
+            facts = _facts(name, command)
+            self.registry[facts.name] = facts
+
+    async def ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ImageFacts:
+        """Pull it if the policy wants that."""
+        self._require_up()
+        present = self.find(name)
+        if present is not None and policy is not PullPolicy.ALWAYS:
+            return present
+        if policy is PullPolicy.NEVER:
+            raise Permanent(f"The image {name} is not on this node, and may not be pulled.")
+        facts = self.registry.get(parse_image(name).canonical)
+        if facts is None:
+            raise Permanent(f"There is no image {name} in its registry.")
+        self.pulls += 1
+        for part in range(_PARTS if self.seconds else 0):
+            await asyncio.sleep(self.seconds / _PARTS)
+            self._require_up()
+            if progress is not None:
+                progress(PullProgress(_SIZE * (part + 1) // _PARTS, _SIZE))
+        self._store[facts.name] = facts
+        return facts
+
+    def find(self, name: str) -> ImageFacts | None:
+        """What is in the store."""
+        return self._store.get(parse_image(name).canonical)
+
+    def list(self) -> list[NodeImage]:
+        """All that is in the store."""
+        self._require_up()
+        return [NodeImage(f.name, f.digest, f.size) for f in self._store.values()]
+
+    def add(self, name: str, command: tuple[str, ...] = ("sleep", "inf")) -> NodeImage:
+        """As if imported."""
+        facts = _facts(name, command)
+        self._store[facts.name] = facts
+        return NodeImage(facts.name, facts.digest, facts.size)
+
+    def remove(self, name: str) -> None:
+        """Forget it."""
+        self._require_up()
+        self._store.pop(parse_image(name).canonical, None)
+
+    def _require_up(self) -> None:
+        if not self.is_up:
+            raise Unavailable("The image store of the node does not answer.")
+
+
+def _facts(name: str, command: tuple[str, ...]) -> ImageFacts:
+    canonical = parse_image(name).canonical
+    return ImageFacts(canonical, f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}", _SIZE, command=command)

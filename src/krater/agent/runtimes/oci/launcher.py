@@ -1,0 +1,55 @@
+"""Starts programs from a thread with a mount namespace of its own.
+
+Only on hybrid hosts: crun refuses cgroup v1 while `/sys/fs/cgroup/unified` is there to see. A mount namespace belongs
+to a thread, and what the thread spawns inherits it, so this costs no `nsenter` and no further exec. The namespace
+receives our later mounts (slave propagation). On hosts with cgroup v2 alone nothing is unshared.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from krater.agent.runtimes.oci import syscalls
+
+UNIFIED: Final = "/sys/fs/cgroup/unified"
+ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
+
+Result = TypeVar("Result")
+
+
+class Launcher:
+    """One thread, kept for as long as the engine is open."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="oci-launcher", initializer=_hide_unified)
+
+    def close(self) -> None:
+        """End the thread. What it started goes on."""
+        self._thread.shutdown(wait=False)
+
+    async def spawn(
+        self, arguments: Sequence[str], *, descriptors: Mapping[int, int], more: Mapping[str, str] | None = None
+    ) -> int:
+        """Start a program in a session of its own; returns its pid, which the caller must reap.
+
+        `descriptors` maps the program's descriptor numbers to ours; all others are closed in it.
+        """
+        environment = {**ENVIRONMENT, **(more or {})}
+        actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in descriptors.items()]
+        return await self.run(
+            lambda: os.posix_spawn(arguments[0], list(arguments), environment, file_actions=actions, setsid=True)
+        )
+
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """Call a short function on the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+
+def _hide_unified(*_: Any) -> None:
+    if not os.path.isdir(UNIFIED):
+        return
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", None, syscalls.MS_SLAVE | syscalls.MS_REC)
+    syscalls.umount(UNIFIED, syscalls.MNT_DETACH)

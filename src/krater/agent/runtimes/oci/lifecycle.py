@@ -1,0 +1,271 @@
+"""Containers from creation to removal. One step at a time for each container; state is on disk and in the kernel."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+from weakref import WeakValueDictionary
+
+from krater.agent.runtimes.interfaces import ContainerConfig
+from krater.agent.runtimes.oci import bundle, failures, spec, takeoff
+from krater.agent.runtimes.oci.cgroups import Cgroups
+from krater.agent.runtimes.oci.conmon import Conmon, CreateFailed, Monitored
+from krater.agent.runtimes.oci.crun import OciProgram
+from krater.agent.runtimes.oci.images.store import ReadyImage
+from krater.agent.runtimes.oci.launcher import Launcher
+from krater.agent.runtimes.oci.layout import ContainerPaths, Layout
+from krater.agent.runtimes.oci.mounts import unmount_rootfs
+from krater.agent.runtimes.oci.processes import Identity, ended, send_signal, signal_has_effect
+from krater.agent.runtimes.oci.programs import started
+from krater.agent.runtimes.oci.seccomp import Filter
+from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, read_ending, write_file
+from krater.agent.runtimes.oci.threads import Threads
+from krater.agent.runtimes.oci.watch import Watch
+from krater.errors import Conflict, NotFound, Permanent, Temporary
+
+KILLED_WITHIN: Final = 10.0
+MONITOR_WRITES_WITHIN: Final = 5.0
+SAID_LIMIT: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What the steps are done with."""
+
+    layout: Layout
+    shelf: Shelf
+    cgroups: Cgroups
+    program: OciProgram
+    conmon: Conmon
+    launcher: Launcher
+    host: spec.HostFacts
+    seccomp: Filter
+    boot: str
+    threads: Threads
+
+
+class Lifecycle:
+    """The steps a container goes through."""
+
+    def __init__(self, machinery: Machinery) -> None:
+        self._with = machinery
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.watch = Watch(self._settle)
+
+    @asynccontextmanager
+    async def _alone(self, container: str) -> AsyncIterator[ContainerPaths]:
+        async with self._locks.setdefault(container, asyncio.Lock()):
+            yield self._with.layout.container(container)
+
+    def _records(self, paths: ContainerPaths) -> tuple[ContainerRecord | None, ProcessRecord | None]:
+        shelf = self._with.shelf
+        return shelf.read(paths.record, ContainerRecord), shelf.read(paths.process, ProcessRecord)
+
+    async def create(self, config: ContainerConfig, image: ReadyImage) -> None:
+        """Make the container's directories, then its record: with that it exists."""
+        entrypoint, command = spec.effective_command(config.spec, image.facts)
+        async with self._alone(config.id) as paths:
+            known, _ = self._records(paths)
+            if known is not None and known.config.rebuild == config.rebuild:
+                return
+            if known is not None:
+                raise Conflict("the container of another rebuild must be removed first")
+            record = ContainerRecord(config, image.facts, image.chain, image.lowers, command, entrypoint)
+            await self._with.threads.run(self._make, paths, record)
+        self.watch.tell(config.id)
+
+    def _make(self, paths: ContainerPaths, record: ContainerRecord) -> None:
+        bundle.make(paths, record.lowers)
+        self._with.shelf.write(paths.record, record)
+
+    async def start(self, container: str, run: int, attempt: int, netns: str) -> None:
+        """Run the process. What comes of it is on disk before this returns or raises."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None:
+                raise NotFound(f"there is no container {container} on this node")
+            if last is not None and (last.run, last.attempt, last.boot) == (run, attempt, self._with.boot):
+                if last.error is not None:
+                    raise Permanent(last.error)
+                if last.process is not None:
+                    return
+            if last is not None and last.process is not None and last.process.alive:
+                raise Conflict("the container runs: it must be stopped before it is started again")
+            self.watch.leave(container)
+            pending = ProcessRecord(run, attempt, self._with.boot)
+            try:
+                with _held_open(netns) as held:
+                    await self._with.threads.run(self._prepare, record, last, paths, pending, held)
+                    wanted = record.config.spec
+                    made = await self._with.conmon.create(container, paths, wanted.interactive, wanted.tty)
+                await self._launch(container, paths, pending, made)
+            except (CreateFailed, Permanent) as error:
+                text = await self._with.threads.run(self._failed, record, paths, pending, error)
+                raise Permanent(text) from error
+            self.watch.follow(container, made.monitor, made.process)
+        self.watch.tell(container)
+
+    def _prepare(
+        self,
+        record: ContainerRecord,
+        last: ProcessRecord | None,
+        paths: ContainerPaths,
+        pending: ProcessRecord,
+        netns: str,
+    ) -> None:
+        use = self._with
+        if last is not None:
+            bundle.clear(record.config.id, last, paths, use.cgroups, use.program)
+        use.shelf.write(paths.process, pending)
+        bundle.write(record, paths, use.host, use.seccomp, netns)
+
+    async def _launch(self, container: str, paths: ContainerPaths, pending: ProcessRecord, made: Monitored) -> None:
+        """Let the created process run its program. CreateFailed when it could not."""
+        before = takeoff.program_of(made.process)
+        if not self._with.program.release(container):
+            asked = await started(self._with.launcher, self._with.program.start_arguments(container), SAID_LIMIT)
+            if await asked.wait() != 0:
+                raise CreateFailed(asked.output.decode(errors="replace"))
+        await self._with.threads.run(self._launched, paths, pending, made, before)
+        if not made.process.alive:
+            await self._written(made.monitor)
+            why = await self._with.threads.run(takeoff.complaint, paths)
+            if why is not None:
+                raise CreateFailed(why)
+
+    def _launched(self, paths: ContainerPaths, pending: ProcessRecord, made: Monitored, before: str) -> None:
+        at = datetime.now(UTC)
+        takeoff.wait_for_program(made.process, before)
+        # written only now: until then a crash of ours means that the start is done again
+        record = replace(pending, process=made.process, monitor=made.monitor, started_at=at)
+        self._with.shelf.write(paths.process, record)
+
+    def _failed(self, record: ContainerRecord, paths: ContainerPaths, pending: ProcessRecord, error: Exception) -> str:
+        use = self._with
+        where = spec.workdir(record.config.spec, record.image)
+        program = (*record.entrypoint, *record.command)[0]
+        text = error.message if isinstance(error, Permanent) else failures.explain(str(error), program, where)
+        use.shelf.write(paths.process, replace(pending, error=text, finished_at=datetime.now(UTC)))
+        use.cgroups.kill(record.config.id)
+        use.cgroups.remove(record.config.id)
+        use.program.forget(record.config.id)
+        return text
+
+    async def stop(self, container: str, grace: float) -> None:
+        """Ask it to end, wait, then kill. Afterwards its exit code is on disk."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None or last is None or last.process is None or last.boot != self._with.boot:
+                return
+            if last.process.alive:
+                await self._end(container, last.process, stop_signal(record), grace)
+            await self._written(last.monitor)
+            await self._with.threads.run(self._tidy, container, paths)
+        self.watch.tell(container)
+
+    async def _end(self, container: str, process: Identity, number: int, grace: float) -> None:
+        cgroups, threads = self._with.cgroups, self._with.threads
+        frozen = await threads.run(cgroups.frozen, container)
+        asked = grace > 0 and signal_has_effect(process.pid, number) and send_signal(process, number)
+        if frozen:
+            await threads.run(cgroups.freeze, container, False)
+        if asked and await ended(process, grace):
+            return
+        await threads.run(cgroups.kill, container)
+        if not await ended(process, KILLED_WITHIN):
+            raise Temporary("the container's process does not end although it was killed")
+
+    async def _written(self, monitor: Identity | None) -> None:
+        """Wait until the monitor has written the exit code, which it does at once."""
+        if monitor is not None and not await ended(monitor, MONITOR_WRITES_WITHIN):
+            send_signal(monitor, signal.SIGKILL)
+            await ended(monitor, MONITOR_WRITES_WITHIN)
+
+    def _tidy(self, container: str, paths: ContainerPaths) -> None:
+        """Keep nothing of a process that ended but what it left in writing."""
+        use = self._with
+        if use.cgroups.oom_kills(container) and os.path.isdir(paths.run):
+            write_file(f"{paths.run}/oom", b"")
+        use.cgroups.kill(container)
+        use.cgroups.remove(container)
+        use.program.forget(container)
+
+    async def _settle(self, container: str) -> None:
+        """Tidy up after a container that ended by itself."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None or last is None or last.process is None or last.process.alive:
+                return
+            await self._written(last.monitor)
+            await self._with.threads.run(self._tidy, container, paths)
+            if read_ending(paths) is None and last.finished_at is None:  # nobody else will tell when it was
+                ended_now = replace(last, finished_at=datetime.now(UTC))
+                await self._with.threads.run(self._with.shelf.write, paths.process, ended_now)
+
+    async def remove(self, container: str) -> str | None:
+        """Leave nothing but the log. Returns the chain of layers it used, if it was there."""
+        async with self._alone(container) as paths:
+            self.watch.leave(container)
+            record, last = self._records(paths)
+            await self._with.threads.run(self._remove, container, paths, last)
+        self.watch.tell(container)
+        return record.chain if record is not None else None
+
+    def _remove(self, container: str, paths: ContainerPaths, last: ProcessRecord | None) -> None:
+        use = self._with
+        bundle.clear(container, last, paths, use.cgroups, use.program)
+        unmount_rootfs(paths)
+        bundle.discard(paths)
+        use.shelf.forget(paths.record, paths.process)
+
+    async def freeze(self, container: str, frozen: bool) -> None:
+        """Pause or resume. A resumed one may have been running already."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None or last is None or last.process is None or not last.process.alive:
+                raise Conflict("the container does not run")
+            await self._with.threads.run(self._with.cgroups.freeze, container, frozen)
+        self.watch.tell(container)
+
+    async def update(self, container: str, cpu: float, memory: int) -> None:
+        """New limits, for the running process and for those to come."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None:
+                raise NotFound(f"there is no container {container} on this node")
+            asked = replace(record.config.spec.resources, cpu=cpu, memory=memory)
+            changed = replace(record, config=replace(record.config, spec=replace(record.config.spec, resources=asked)))
+            spec.check(changed.config.spec)
+            if last is not None and last.process is not None and last.process.alive:
+                await self._with.threads.run(self._with.cgroups.limit, container, cpu, memory)
+            await self._with.threads.run(self._with.shelf.write, paths.record, changed)
+
+    async def close(self) -> None:
+        """Let go of what watches. Containers go on."""
+        await self.watch.close()
+
+
+def stop_signal(record: ContainerRecord) -> int:
+    """The number of the signal that an image wants to be stopped by: `SIGINT`, `INT` or `2`."""
+    wanted = record.image.stop_signal.upper()
+    if wanted.isdigit():
+        return int(wanted) if 0 < int(wanted) < signal.NSIG else signal.SIGTERM
+    name = wanted if wanted.startswith("SIG") else f"SIG{wanted}"
+    return next((s for s in signal.Signals if s.name == name), signal.SIGTERM)
+
+
+@contextmanager
+def _held_open(path: str) -> Iterator[str]:
+    """A network namespace by a path that holds in every mount namespace: a descriptor of ours, open meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Temporary("the container's network namespace is not there") from None
+    try:
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

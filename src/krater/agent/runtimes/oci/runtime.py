@@ -1,0 +1,294 @@
+"""The default engine: conmon and crun on containerd's image store.
+
+The way of a start: create() makes directories and a record; start() mounts an overlay of the image's shared layers and
+the container's own directory, writes the OCI document and lets conmon have crun create the container; a byte into a
+pipe lets it run. From then on nothing of ours is in the container's way: conmon writes its log and its exit code, and
+whoever opens this engine next reads all there is to know from the disk and the kernel.
+"""
+
+import asyncio
+import os
+import resource
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from krater.agent.runtimes.interfaces import (
+    ContainerConfig,
+    EngineFacts,
+    ExecResult,
+    ProcessTable,
+    Progress,
+    Stats,
+)
+from krater.agent.runtimes.oci import bundle, mounts, seccomp, spec
+from krater.agent.runtimes.oci.cgroups import Cgroups, detect
+from krater.agent.runtimes.oci.conmon import Conmon
+from krater.agent.runtimes.oci.console import LiveConsole
+from krater.agent.runtimes.oci.containerd import Containerd
+from krater.agent.runtimes.oci.crun import find_program
+from krater.agent.runtimes.oci.images.store import ImageStore, Logins
+from krater.agent.runtimes.oci.launcher import Launcher
+from krater.agent.runtimes.oci.layout import Layout
+from krater.agent.runtimes.oci.lifecycle import Lifecycle, Machinery
+from krater.agent.runtimes.oci.logs import rotate
+from krater.agent.runtimes.oci.processes import boot_id
+from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, observe
+from krater.agent.runtimes.oci.threads import Threads
+from krater.errors import Failed, Permanent, Temporary, Unavailable
+from krater.model.assignment import NodeImage, ObservedContainer
+from krater.model.image import ImageFacts
+from krater.model.workload import PullPolicy
+
+LOG_LIMIT: Final = 256 * 1024 * 1024
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class OciOptions:
+    """What an operator may choose. `containerd_socket` names an existing image store instead of one of our own."""
+
+    runtime: str | None = None
+    conmon: str = "conmon"
+    containerd: str = "containerd"
+    containerd_socket: str | None = None
+    cgroup_parent: str = "krater"
+    pids_limit: int = 4096
+    log_limit: int = LOG_LIMIT
+    seccomp_profile: str = seccomp.PROFILE
+
+
+class OciRuntime:
+    """Implements `Runtime` and `Console`. All it keeps is below `directory`."""
+
+    def __init__(self, directory: str | Path, options: OciOptions | None = None, logins: Logins | None = None) -> None:
+        self._layout = Layout.at(directory)
+        self._options = options or OciOptions()
+        self._shelf = Shelf()
+        own = self._options.containerd_socket is None
+        self._daemon = Containerd(self._layout.containerd, self._options.containerd) if own else None
+        socket = self._daemon.socket if self._daemon is not None else self._options.containerd_socket
+        self._images = ImageStore(str(socket), logins)
+        self._opened: _Opened | None = None
+
+    async def open(self) -> None:
+        """Find what runs, start what must run beside us. A dead image store does not keep containers from us."""
+        if self._opened is not None:
+            return
+        self._opened = await asyncio.to_thread(_prepare_host, self._layout, self._options, self._shelf)
+        for container, last in (await self._with.threads.run(self._running)).items():
+            if last.process is not None:
+                self._with.lifecycle.watch.follow(container, last.monitor, last.process)
+        if self._daemon is not None:
+            try:
+                await self._daemon.open()
+            except Unavailable as error:
+                log.error(error.message)
+            except OSError as error:
+                raise Permanent(f"the image store (containerd) cannot be started: {error.strerror}") from error
+
+    @property
+    def _with(self) -> "_Opened":
+        if self._opened is None:
+            raise Temporary("the engine is not open")
+        return self._opened
+
+    def _running(self) -> dict[str, ProcessRecord]:
+        """Containers whose process or monitor should be watched."""
+        found = {}
+        for container in self._ids():
+            last = self._shelf.read(self._layout.container(container).process, ProcessRecord)
+            if last is not None and last.process is not None and last.boot == self._with.machinery.boot:
+                found[container] = last
+        return found
+
+    def _ids(self) -> list[str]:
+        return [e.name for e in os.scandir(self._layout.containers) if not e.name.startswith(".")]
+
+    async def close(self) -> None:
+        """Let go. Containers, their monitors and the image store go on."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        await opened.lifecycle.close()
+        if self._daemon is not None:
+            await self._daemon.close()
+        await self._images.close()
+        opened.machinery.launcher.close()
+        opened.machinery.conmon.close()
+        opened.threads.close()
+
+    async def retire(self) -> None:
+        """Take the engine off this machine: remove every container, and end what was started beside us.
+
+        The directory stays, with images and logs in it; `open` would bring all but the containers back.
+        """
+        for container in await self.list():
+            await self.remove(container)
+        await self.close()
+        if self._daemon is not None:
+            await asyncio.to_thread(self._daemon.end)
+        await asyncio.to_thread(mounts.release_shared, self._layout.root)
+
+    async def describe(self) -> EngineFacts:
+        """Never fails: what does not answer is down."""
+        program = self._with.machinery.program
+        try:
+            await self._images.version()
+            up = True
+        except Failed:
+            up = False
+        return EngineFacts("oci", program.version, (program.name,), up, self._with.machinery.cgroups.kind)
+
+    async def list(self) -> dict[str, ObservedContainer]:
+        """Read from files and the kernel only."""
+        return await self._with.threads.run(self._list)
+
+    def _list(self) -> dict[str, ObservedContainer]:
+        seen = {container: self._look(container) for container in self._ids()}
+        return {container: one for container, one in seen.items() if one is not None}
+
+    def _look(self, container: str) -> ObservedContainer | None:
+        use, paths = self._with.machinery, self._layout.container(container)
+        record = self._shelf.read(paths.record, ContainerRecord)
+        if record is None:
+            return None
+        last = self._shelf.read(paths.process, ProcessRecord)
+        return observe(record, last, paths, use.boot, lambda: use.cgroups.frozen(container))
+
+    async def inspect(self, container: str) -> ObservedContainer | None:
+        """One of them."""
+        return await self._with.threads.run(self._look, container)
+
+    async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
+        """Have an image unpacked."""
+        return (await self._images.ensure(name, policy, progress)).facts
+
+    async def images(self) -> Sequence[NodeImage]:
+        """The images in the store."""
+        return await self._images.images()
+
+    async def import_image(self, path: str, name: str | None = None) -> Sequence[NodeImage]:
+        """Take an archive's images into the store."""
+        return await self._images.import_archive(path, name)
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an image."""
+        await self._images.remove(name, await self._with.threads.run(self._chains))
+
+    def _chains(self) -> set[str]:
+        records = (self._shelf.read(self._layout.container(c).record, ContainerRecord) for c in self._ids())
+        return {record.chain for record in records if record is not None}
+
+    async def create(self, config: ContainerConfig) -> None:
+        """Make a container of an image that is here."""
+        spec.check(config.spec)
+        await self._with.lifecycle.create(config, await self._images.ready(config.spec.image))
+
+    async def start(self, container: str, run: int, attempt: int, netns: str) -> None:
+        """Run its process."""
+        await self._with.lifecycle.start(container, run, attempt, netns)
+
+    async def stop(self, container: str, grace: float) -> None:
+        """Ask its process to end, then make it."""
+        await self._with.lifecycle.stop(container, grace)
+
+    async def pause(self, container: str) -> None:
+        """Freeze all its processes."""
+        await self._with.lifecycle.freeze(container, True)
+
+    async def resume(self, container: str) -> None:
+        """Thaw them."""
+        await self._with.lifecycle.freeze(container, False)
+
+    async def update(self, container: str, cpu: float, memory: int) -> None:
+        """Set new limits."""
+        await self._with.lifecycle.update(container, cpu, memory)
+
+    async def remove(self, container: str) -> None:
+        """Leave nothing of it but its log."""
+        chain = await self._with.lifecycle.remove(container)
+        self._with.console.forget(container)
+        if chain is not None and not self._images.remembers(chain):
+            chains = await self._with.threads.run(self._chains)
+            if chain not in chains:
+                try:
+                    await self._images.drop_unused(chains)
+                except Failed as error:
+                    log.warning("layers kept that nobody uses", chain=chain, error=error.message)
+
+    def events(self) -> AsyncIterator[str]:
+        """Ids of containers as they change."""
+        return self._with.lifecycle.watch.listen()
+
+    async def signal(self, container: str, number: int) -> None:
+        """Send a signal to its first process."""
+        await self._with.console.signal(container, number)
+
+    async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
+        """Run a command in it."""
+        return await self._with.console.exec(container, command, timeout, limit)
+
+    async def top(self, container: str, ps_args: str) -> ProcessTable:
+        """Its processes."""
+        return await self._with.console.top(container, ps_args)
+
+    async def stats(self, container: str) -> Stats:
+        """Its use of resources."""
+        return await self._with.console.stats(container)
+
+    def log_path(self, container: str) -> str:
+        """Where its log is; outlives the container."""
+        return self._layout.container(container).log
+
+    async def rotate_log(self, container: str) -> None:
+        """Move the log aside and go on with an empty one."""
+        await self._with.threads.run(rotate, self._layout.container(container))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What exists only while the engine is open."""
+
+    threads: Threads
+    machinery: Machinery
+    lifecycle: Lifecycle
+    console: LiveConsole
+
+
+def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
+    for directory in (layout.containers, layout.logs, layout.runtime_state, layout.containerd):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    mounts.ensure_shared(layout.root)
+    bundle.sweep(layout.containers)
+    program = find_program(options.runtime, layout.runtime_state)
+    cgroups = detect(options.cgroup_parent)
+    launcher, threads = Launcher(), Threads()
+    machinery = Machinery(
+        layout=layout,
+        shelf=shelf,
+        cgroups=cgroups,
+        program=program,
+        conmon=Conmon(launcher, program, options.conmon, options.log_limit),
+        launcher=launcher,
+        host=_host_facts(cgroups, options),
+        seccomp=seccomp.load(program.takes_compiled_filter, options.seccomp_profile),
+        boot=boot_id(),
+        threads=threads,
+    )
+    console = LiveConsole(machinery)
+    return _Opened(threads, machinery, Lifecycle(machinery), console)
+
+
+def _host_facts(cgroups: Cgroups, options: OciOptions) -> spec.HostFacts:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_files = spec.OPEN_FILES_HARD if hard == resource.RLIM_INFINITY else hard
+    if open_files < spec.OPEN_FILES_HARD:
+        log.info("containers may open fewer files than usual: the host allows no more", limit=open_files)
+    with open("/proc/self/oom_score_adj") as file:
+        score = max(0, int(file.read()))
+    return spec.HostFacts(cgroups.limits_swap, open_files, score, options.cgroup_parent, options.pids_limit)

@@ -1,0 +1,222 @@
+"""The OCI runtime specification of a container. Pure: what is asked for goes in, a document comes out.
+
+Hard by default: nothing here can be loosened by what a user or an image says. Neither labels nor any other text of a
+tenant becomes an annotation, because the OCI runtime takes orders from annotations.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from krater.agent.runtimes.interfaces import ContainerConfig, Mount
+from krater.agent.runtimes.oci.layout import ContainerPaths
+from krater.agent.runtimes.oci.rooted import User
+from krater.agent.runtimes.oci.seccomp import CAPABILITIES, Filter
+from krater.errors import Permanent
+from krater.model.image import ImageFacts
+from krater.model.workload import ContainerSpec
+
+MIB: Final = 1024 * 1024
+CPU_PERIOD: Final = 100_000
+SMALLEST_QUOTA: Final = 1000
+SMALLEST_MEMORY: Final = 6
+SHM_SIZE: Final = 64 * MIB
+OPEN_FILES_SOFT: Final = 65_536
+OPEN_FILES_HARD: Final = 1_048_576
+DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+MASKED: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+)
+READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+NAMESPACES: Final = ("pid", "mount", "uts", "ipc", "cgroup")
+
+# Both are per network namespace, which is the container's own: ping without a capability, and port 80 for everybody.
+SYSCTLS: Final = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"}
+
+_BARE: Final = ("nosuid", "noexec", "nodev")
+_FILE_SYSTEMS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("/proc", "proc", _BARE),
+    ("/dev", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+    ("/dev/pts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+    ("/dev/shm", "tmpfs", (*_BARE, "mode=1777", f"size={SHM_SIZE}")),  # noqa: S108 -- inside the container
+    ("/dev/mqueue", "mqueue", _BARE),
+    ("/sys", "sysfs", (*_BARE, "ro")),
+    ("/sys/fs/cgroup", "cgroup", (*_BARE, "relatime", "ro")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What of the host decides how a container is described."""
+
+    limits_swap: bool
+    open_files: int
+    oom_score: int = 0
+    cgroup_parent: str = "krater"
+    pids_limit: int = 4096
+
+
+Document = dict[str, Any]
+
+
+def check(spec: ContainerSpec) -> None:
+    """Refuse what this engine will not do, before anything is made."""
+    if spec.privileged:
+        raise Permanent("privileged containers are not supported on this node")
+    if 0 < spec.resources.memory < SMALLEST_MEMORY:
+        raise Permanent(f"{spec.resources.memory} MiB of memory are too few: the least is {SMALLEST_MEMORY}")
+
+
+def effective_command(spec: ContainerSpec, image: ImageFacts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Entrypoint and command, completed from the image. An entrypoint of the user's own drops the image's command."""
+    if spec.entrypoint is None:
+        entrypoint = image.entrypoint
+        command = image.command if spec.command is None else spec.command
+    else:
+        entrypoint = spec.entrypoint
+        command = spec.command or ()
+    if not entrypoint and not command:
+        raise Permanent("there is nothing to run: neither the image nor the request has a command")
+    return entrypoint, command
+
+
+def workdir(spec: ContainerSpec, image: ImageFacts) -> str:
+    """Where the process starts."""
+    path = spec.workdir or image.workdir or "/"
+    return path if path.startswith("/") else f"/{path}"
+
+
+def environment(spec: ContainerSpec, image: ImageFacts, hostname: str, home: str) -> list[str]:
+    """The process's environment: ours, then the image's, then the user's; the last one of a name counts."""
+    merged: dict[str, str] = {"PATH": DEFAULT_PATH.partition("=")[2], "HOSTNAME": hostname, "HOME": home}
+    if spec.tty:
+        merged["TERM"] = "xterm"
+    for line in image.environment:
+        name, equals, value = line.partition("=")
+        if equals and name:
+            merged[name] = value
+    merged.update(spec.environment)
+    return [f"{name}={value}" for name, value in merged.items()]
+
+
+def resources(cpu: float, memory: int, host: HostFacts) -> Document:
+    """Limits as the OCI runtime takes them. 0 is no limit. Swap counts as memory, so memory is a hard limit."""
+    limits: Document = {"pids": {"limit": host.pids_limit}}
+    if cpu > 0:
+        quota = max(SMALLEST_QUOTA, round(cpu * CPU_PERIOD))
+        limits["cpu"] = {"shares": max(2, round(cpu * 1024)), "quota": quota, "period": CPU_PERIOD}
+    if memory > 0:
+        limits["memory"] = {"limit": memory * MIB}
+        if host.limits_swap:
+            limits["memory"]["swap"] = memory * MIB
+    return limits
+
+
+def build(
+    config: ContainerConfig,
+    image: ImageFacts,
+    user: User,
+    paths: ContainerPaths,
+    host: HostFacts,
+    seccomp: Filter,
+    netns: str,
+) -> Document:
+    """The whole document."""
+    spec = config.spec
+    limits = resources(spec.resources.cpu, spec.resources.memory, host)
+    limits["devices"] = [{"allow": False, "access": "rwm"}]  # the runtime adds the few that every container has
+    namespaces = [*({"type": name} for name in NAMESPACES), {"type": "network", "path": netns}]
+    linux: Document = {
+        "cgroupsPath": f"/{host.cgroup_parent}/{config.id}",
+        "resources": limits,
+        "namespaces": namespaces,
+        "maskedPaths": list(MASKED),
+        "readonlyPaths": list(READ_ONLY),
+        "sysctl": SYSCTLS,
+    }
+    document: Document = {
+        "ociVersion": "1.0.2",
+        "process": _process(config, image, user, host),
+        "root": {"path": paths.rootfs},
+        "hostname": config.hostname,
+        "mounts": _mounts(config.mounts, paths),
+        "linux": linux,
+    }
+    if seccomp.compiled is not None:
+        document["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.compiled}
+    elif seccomp.rules is not None:
+        linux["seccomp"] = seccomp.rules
+    return document
+
+
+def _process(config: ContainerConfig, image: ImageFacts, user: User, host: HostFacts) -> Document:
+    entrypoint, command = effective_command(config.spec, image)
+    return {
+        "terminal": config.spec.tty,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups), "umask": 0o22},
+        "args": [*entrypoint, *command],
+        "env": environment(config.spec, image, config.hostname, user.home),
+        "cwd": workdir(config.spec, image),
+        "capabilities": capabilities(user),
+        "noNewPrivileges": True,
+        "oomScoreAdj": host.oom_score,
+        "rlimits": [
+            {
+                "type": "RLIMIT_NOFILE",
+                "soft": min(OPEN_FILES_SOFT, host.open_files),
+                "hard": min(OPEN_FILES_HARD, host.open_files),
+            },
+            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+        ],
+    }
+
+
+def capabilities(user: User) -> dict[str, list[str]]:
+    """Root of the container has a small set; others have none, and can get none back (no_new_privs)."""
+    held = sorted(CAPABILITIES) if user.uid == 0 else []
+    return {"bounding": sorted(CAPABILITIES), "permitted": held, "effective": held, "inheritable": [], "ambient": []}
+
+
+def _mounts(mounts: Sequence[Mount], paths: ContainerPaths) -> list[Document]:
+    found: list[Document] = [
+        {"destination": where, "type": kind, "source": kind, "options": list(options)}
+        for where, kind, options in _FILE_SYSTEMS
+    ]
+    own = {f"/etc/{name}": f"{paths.etc}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+    wanted = {mount.destination for mount in mounts}
+    found += [_bind(source, where, False) for where, source in own.items() if where not in wanted]
+    inner_last = sorted(mounts, key=lambda m: m.destination.rstrip("/").count("/"))
+    return found + [_bind(m.source, m.destination, m.read_only) for m in inner_last]
+
+
+def _bind(source: str, destination: str, read_only: bool) -> Document:
+    options = ["rbind", "rprivate", "nosuid", "nodev", "ro" if read_only else "rw"]
+    return {"destination": destination, "type": "bind", "source": source, "options": options}
+
+
+def etc_files(config: ContainerConfig) -> Mapping[str, str]:
+    """The contents of /etc/hosts, /etc/hostname and /etc/resolv.conf."""
+    hosts = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "ff02::1\tip6-allnodes"]
+    hosts += [f"{address}\t{names}" for address, names in config.hosts]
+    resolver = [f"nameserver {address}" for address in config.nameservers]
+    if config.search:
+        resolver.append(f"search {' '.join(config.search)}")
+    return {
+        "hosts": "\n".join(hosts) + "\n",
+        "hostname": f"{config.hostname}\n",
+        "resolv.conf": "".join(f"{line}\n" for line in resolver),
+    }
