@@ -1,0 +1,147 @@
+"""What a node does to itself for its networks: the blocking half of `NativeVif`, one call at a time.
+
+Everything is decided from what the kernel and the directory say at that moment. Only the list of spare
+namespaces is remembered, so that two sandboxes never reach for the same one.
+"""
+
+import threading
+from collections import deque
+from pathlib import Path
+
+from krater.agent.vif.bridges import Bridge, Bridges
+from krater.agent.vif.cards import Cards
+from krater.agent.vif.firewall import Firewall
+from krater.agent.vif.marks import Marks
+from krater.agent.vif.namespaces import Namespaces, set_sysctl
+from krater.agent.vif.netlink import Netlink
+from krater.errors import NotFound, Permanent
+from krater.model.network import Nic
+
+
+class Host:
+    """Namespaces, cards, bridges and rules of one instance. One thread at a time, except `make_spare`."""
+
+    def __init__(self, instance: str, directory: Path, pool_size: int, nat: bool, host_access: bool) -> None:
+        self._marks = Marks(instance)
+        self._namespaces = Namespaces(directory)
+        self._firewall = Firewall(self._marks, nat, host_access)
+        self._pool_size = pool_size
+        self._spares: deque[str] = deque()
+        self._making = threading.Lock()  # a spare that is half made is not one that a crash left
+        self._kernel: Netlink | None = None
+        self.networks: dict[str, Bridge] = {}
+
+    def open(self) -> None:
+        """Prepare the host and find again what is there. A second time changes nothing."""
+        if self._kernel is not None:
+            return
+        if not set_sysctl("ipv4/ip_forward", "1"):
+            raise Permanent("This node has no IPv4.")
+        self._firewall.open()
+        self._namespaces.open()
+        self._kernel = Netlink()
+        for spare in self._namespaces.spares():
+            if len(self._spares) < self._pool_size:
+                self._spares.append(spare)
+            else:
+                self._namespaces.remove_spare(spare)
+        self._bridges.ensure_rules()
+        self._see_networks()
+
+    def close(self) -> None:
+        """Remove what nobody uses, and let go of the rest."""
+        if self._kernel is None:
+            return
+        while self._spares:
+            self._namespaces.remove_spare(self._spares.popleft())
+        self.tidy()
+        self._namespaces.close()
+        self._firewall.close()
+        self._kernel.close()
+        self._kernel = None
+
+    def missing_spares(self) -> int:
+        """How many namespaces the pool lacks."""
+        return self._pool_size - len(self._spares) if self._kernel is not None else 0
+
+    def make_spare(self) -> None:
+        """Add a namespace to the pool. May run on another thread than the rest."""
+        with self._making:
+            self._spares.append(self._namespaces.make())
+
+    def make_sandbox(self, sandbox: str) -> str:
+        """Have a namespace for the sandbox. Returns its path."""
+        found = self._namespaces.path(sandbox)
+        if found is not None:
+            return found
+        while self._spares:
+            spare = self._spares.popleft()
+            if self._namespaces.is_whole(spare):
+                return self._namespaces.give(spare, sandbox)
+        return self._namespaces.give(self._namespaces.make(), sandbox)
+
+    def remove_sandbox(self, sandbox: str) -> None:
+        """Have no such namespace, and none of its cards heard any more."""
+        path = self._namespaces.path(sandbox)
+        if path is not None:
+            self._cards.silence(sandbox, path)
+        self._namespaces.remove(sandbox)
+
+    def sandboxes(self) -> dict[str, str]:
+        """Sandboxes with the paths of their namespaces."""
+        return self._namespaces.taken()
+
+    def plug(self, sandbox: str, nic: Nic) -> None:
+        """Have the card in the sandbox, and its network's bridge here."""
+        path = self._namespaces.path(sandbox)
+        if path is None:
+            raise NotFound(f"There is no sandbox {sandbox} on this node.")
+        bridge, is_new = self._bridges.ensure(nic)
+        self._cards.plug(sandbox, path, nic, bridge)
+        if is_new:
+            self._see_networks()
+
+    def unplug(self, sandbox: str, port: str) -> None:
+        """Have the card out of the sandbox."""
+        self._cards.unplug(sandbox, port)
+
+    def plugged(self) -> dict[str, frozenset[str]]:
+        """Ports by sandbox, of sandboxes that exist."""
+        existing = self._namespaces.taken()
+        return {name: frozenset(ports) for name, ports in self._cards.plugged().items() if name in existing}
+
+    def tidy(self) -> None:
+        """Remove bridges that lost their last card, and cards the kernel has not taken apart yet."""
+        self._cards.remove_strays()
+        idle = self._bridges.idle()
+        if idle:
+            self._bridges.remove(idle)
+            self._see_networks()
+
+    def sweep(self) -> None:
+        """Remove all of this instance that no sandbox has, and have the firewall as it must be."""
+        with self._making:
+            self._namespaces.mend()
+            for spare in self._namespaces.spares():
+                if spare not in self._spares:
+                    self._namespaces.remove_spare(spare)
+        self._cards.remove_strays(frozenset(self._namespaces.taken()))
+        self._bridges.remove(self._bridges.idle())
+        self._see_networks()
+
+    def _see_networks(self) -> None:
+        self.networks = {bridge.network: bridge for bridge in self._bridges.present()}
+
+    @property
+    def _bridges(self) -> Bridges:
+        return Bridges(self._marks, self._opened, self._firewall)
+
+    @property
+    def _cards(self) -> Cards:
+        return Cards(self._marks, self._opened, self._namespaces)
+
+    @property
+    def _opened(self) -> Netlink:
+        if self._kernel is None:
+            raise Permanent("The networks of this node are not open.")
+        return self._kernel
