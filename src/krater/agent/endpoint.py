@@ -1,0 +1,127 @@
+"""Live requests to this node: answered now or refused, never stored."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from krater.agent.logs import LogReader
+from krater.agent.runtimes.interfaces import Engine
+from krater.agent.sync import Sync
+from krater.bus.interfaces import Handler
+from krater.bus.messages import (
+    Exec,
+    ExecAnswer,
+    ImagesChanged,
+    Logs,
+    LogsAnswer,
+    Resize,
+    Signal,
+    Stats,
+    StatsAnswer,
+    Top,
+    TopAnswer,
+    WorkloadChanged,
+)
+from krater.errors import Conflict, NotFound, Unavailable
+from krater.model.assignment import ContainerState
+
+Answer = TypeVar("Answer")
+
+_LONGEST_EXEC = 3600.0
+_LARGEST_OUTPUT = 16 << 20
+_EXEC_AT_ONCE = 64
+_OVERTIME = 10.0
+
+
+class Endpoint:
+    """Serves the node's side of the bus. `is_open` tells whether the engine is there."""
+
+    def __init__(self, engine: Engine, logs: LogReader, sync: Sync, is_open: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._logs = logs
+        self._sync = sync
+        self._is_open = is_open
+        self._room = asyncio.Semaphore(_EXEC_AT_ONCE)
+
+    def handlers(self) -> dict[type, Handler]:
+        """What is served, by message."""
+        return {
+            WorkloadChanged: self._workload_changed,
+            ImagesChanged: self._images_changed,
+            Exec: self._exec,
+            Logs: self._read_logs,
+            Top: self._top,
+            Stats: self._stats,
+            Signal: self._signal,
+            Resize: self._resize,
+        }
+
+    async def _workload_changed(self, message: WorkloadChanged) -> None:
+        self._sync.hint(message.workload)
+
+    async def _images_changed(self, _: ImagesChanged) -> None:
+        self._sync.hint_all()
+
+    async def _exec(self, message: Exec) -> ExecAnswer:
+        await self._require(message.container)
+        timeout, limit = min(message.timeout, _LONGEST_EXEC), min(message.limit, _LARGEST_OUTPUT)
+        async with self._room:
+            doing = self._engine.exec(message.container, message.command, timeout, limit)
+            done = await _within(timeout + _OVERTIME, doing)
+        return ExecAnswer(done.output, done.exit_code, done.truncated)
+
+    async def _read_logs(self, message: Logs) -> LogsAnswer:
+        """Works for containers that are gone, too, for as long as their log is kept."""
+        if not self._logs.has(message.container) and not await self._is_here(message.container):
+            raise NotFound(f"There is no log of container {message.container} on its node.")
+        return await self._logs.read(message)
+
+    async def _top(self, message: Top) -> TopAnswer:
+        await self._require(message.container)
+        table = await self._engine.top(message.container, message.ps_args)
+        return TopAnswer(table.titles, table.rows)
+
+    async def _stats(self, message: Stats) -> StatsAnswer:
+        await self._require(message.container, ContainerState.RUNNING, ContainerState.PAUSED)
+        found = await self._engine.stats(message.container)
+        return StatsAnswer(
+            cpu_percent=found.cpu_percent,
+            memory_used=found.memory_used,
+            memory_limit=found.memory_limit,
+            block_read=found.block_read,
+            block_written=found.block_written,
+            net_received=found.net_received,
+            net_sent=found.net_sent,
+        )
+
+    async def _signal(self, message: Signal) -> None:
+        await self._require(message.container)
+        await self._engine.signal(message.container, message.number)
+
+    async def _resize(self, message: Resize) -> None:
+        await self._require(message.container, *ContainerState)
+        await self._engine.update(message.container, message.cpu, message.memory)
+
+    async def _is_here(self, container: str) -> bool:
+        if not self._is_open():
+            raise Unavailable("The container engine of the node does not answer.")
+        return await self._engine.inspect(container) is not None
+
+    async def _require(self, container: str, *states: ContainerState) -> None:
+        """NotFound when there is no such container here, Conflict when it is in none of the states (running)."""
+        if not self._is_open():
+            raise Unavailable("The container engine of the node does not answer.")
+        seen = await self._engine.inspect(container)
+        if seen is None:
+            raise NotFound(f"There is no container {container} on its node.")
+        if seen.state not in (states or (ContainerState.RUNNING,)):
+            raise Conflict(f"Container {container} is not running: it is {seen.state.value}.")
+
+
+async def _within(seconds: float, doing: Awaitable[Answer]) -> Answer:
+    """The engine keeps the time itself; this is for an engine that hangs."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await doing
+    except TimeoutError:
+        raise Unavailable("The container engine of the node does not answer.") from None

@@ -1,0 +1,207 @@
+"""Takes the steps of a plan, each recorded. What a failed step means is for `workloads.py` to decide."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from krater.agent.observer import Observer
+from krater.agent.runtimes.interfaces import ContainerConfig, PullProgress, Runtime
+from krater.agent.steps import (
+    Create,
+    EnsureImage,
+    MakeSandbox,
+    Pause,
+    Plug,
+    Remove,
+    RemoveSandbox,
+    Resume,
+    Start,
+    Step,
+    Stop,
+    Unplug,
+    Update,
+    groups,
+)
+from krater.agent.vif.interfaces import Vif
+from krater.clock import Now
+from krater.errors import KraterError, Permanent
+from krater.model.assignment import Assignment, StepEvent
+from krater.telemetry import STARTS, STEP_SECONDS
+
+MIB = 1024 * 1024
+
+
+class Interrupted(Exception):
+    """The assignment changed during a step that takes long; plan again."""
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """The steps of one workload under way. `note` is called when `step` or `progress` changed.
+
+    `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failed` is the step that did.
+    """
+
+    workload: str
+    assignment: Assignment | None
+    note: Callable[[], None]
+    events: list[StepEvent] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    active: list[Step] = field(default_factory=list)
+    progress: str | None = None
+    failed: Step | None = None
+
+    @property
+    def step(self) -> str:
+        """The word for what goes on now: of several at once, what was begun first."""
+        return self.active[0].word if self.active else ""
+
+
+class Executor:
+    """The hands of the agent. `configure` spells out a container for the engine."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        vif: Vif,
+        observer: Observer,
+        now: Now,
+        configure: Callable[[Assignment, Create, str], ContainerConfig],
+    ) -> None:
+        self._runtime = runtime
+        self._vif = vif
+        self._observer = observer
+        self._now = now
+        self._configure = configure
+
+    async def execute(self, work: Work, steps: tuple[Step, ...]) -> None:
+        """Take all steps, or raise what the first that failed raised. Lanes under way are let finish first."""
+        for lanes in groups(steps):
+            if len(lanes) == 1:
+                await self._follow(work, lanes[0])
+                continue
+            ends = await asyncio.gather(*(self._follow(work, lane) for lane in lanes), return_exceptions=True)
+            errors = [end for end in ends if end is not None]
+            if errors:
+                raise max(errors, key=_weight)
+
+    async def _follow(self, work: Work, lane: Sequence[Step]) -> None:
+        for step in lane:
+            await self._take(work, step)
+
+    async def _take(self, work: Work, step: Step) -> None:
+        started, clock = self._now(), time.perf_counter()
+        work.active.append(step)
+        work.note()
+        error: str | None = None
+        try:
+            await self._do(work, step)
+        except BaseException as problem:
+            error, work.failed = reason_of(problem), step
+            self._observer.doubt()
+            raise
+        finally:
+            work.active.remove(step)
+            STEP_SECONDS.labels(step.name).observe(time.perf_counter() - clock)
+            work.events.append(StepEvent(step.name, started, self._now(), error))
+
+    async def _do(self, work: Work, step: Step) -> None:
+        match step:
+            case EnsureImage() | Create():
+                await self._prepare(work, step)
+            case MakeSandbox() | Plug() | Unplug() | RemoveSandbox():
+                await self._connect(work.workload, step)
+            case Start(container, run, attempt):
+                await self._runtime.start(container, run, attempt, self._observer.path(work.workload))
+                STARTS.inc()
+            case Stop(container, grace):
+                await _unless_changed(work, self._runtime.stop(container, grace))
+            case Remove(container):
+                await self._runtime.remove(container)
+            case _:
+                await self._adjust(step)
+
+    async def _prepare(self, work: Work, step: EnsureImage | Create) -> None:
+        if isinstance(step, EnsureImage):
+            pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work))
+            await _unless_changed(work, pull)
+            work.progress = None
+        elif work.assignment is not None:
+            config = self._configure(work.assignment, step, self._observer.path(work.workload))
+            await self._runtime.create(config)
+
+    async def _adjust(self, step: Pause | Resume | Update) -> None:
+        match step:
+            case Pause(container):
+                await self._runtime.pause(container)
+            case Resume(container):
+                await self._runtime.resume(container)
+            case Update(container, cpu, memory):
+                await self._runtime.update(container, cpu, memory)
+
+    async def _connect(self, sandbox: str, step: MakeSandbox | Plug | Unplug | RemoveSandbox) -> None:
+        match step:
+            case MakeSandbox():
+                self._observer.made(sandbox, await self._vif.make_sandbox(sandbox))
+            case Plug(nic):
+                await self._vif.plug(sandbox, nic)
+                self._observer.plugged(sandbox, nic.port)
+            case Unplug(port):
+                await self._vif.unplug(sandbox, port)
+                self._observer.unplugged(sandbox, port)
+            case RemoveSandbox():
+                await self._vif.remove_sandbox(sandbox)
+                self._observer.removed(sandbox)
+
+
+async def _unless_changed(work: Work, doing: Coroutine[Any, Any, Any]) -> None:
+    """Wait for it, but give way to another assignment."""
+    step, changed = asyncio.ensure_future(doing), asyncio.ensure_future(work.changed.wait())
+    try:
+        await asyncio.wait({step, changed}, return_when=asyncio.FIRST_COMPLETED)
+        if not step.done():
+            raise Interrupted
+        step.result()
+    finally:
+        step.cancel()
+        changed.cancel()
+        await asyncio.gather(step, changed, return_exceptions=True)
+
+
+def _progress_into(work: Work) -> Callable[[PullProgress], None]:
+    """Says how far a pull is, at most once a second."""
+    last = 0.0
+
+    def tell(progress: PullProgress) -> None:
+        nonlocal last
+        now = asyncio.get_running_loop().time()
+        if now - last < 1.0:
+            return
+        last = now
+        done = f"Pulling the image: {progress.done / MIB:.1f}"
+        if progress.total:
+            done += f" of {progress.total / MIB:.1f} MiB ({100 * progress.done // progress.total} %)"
+        else:
+            done += " MiB"
+        work.progress = done
+        work.note()
+
+    return tell
+
+
+def _weight(problem: BaseException) -> int:
+    """Which of several failures decides: the end of this agent, then a change of mind, then what is final."""
+    if not isinstance(problem, Exception):
+        return 3
+    return 2 if isinstance(problem, Interrupted) else int(isinstance(problem, Permanent))
+
+
+def reason_of(problem: BaseException) -> str:
+    """A sentence for the container's owner. What was not raised on purpose says nothing about this node."""
+    if isinstance(problem, KraterError):
+        return problem.message
+    if isinstance(problem, Interrupted | asyncio.CancelledError):
+        return "Given up, because something else was asked for."
+    return "Something went wrong on the node; its log tells what."

@@ -1,0 +1,107 @@
+"""Images that an operator wants on this node, or wants gone, and what images there are."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from krater.agent.runtimes.interfaces import Runtime
+from krater.bus.interfaces import CONTROLLER, Bus
+from krater.bus.messages import ImageTask, SendImages
+from krater.errors import Invalid, KraterError, Temporary
+from krater.model.assignment import NodeImage
+from krater.model.image import parse_image
+from krater.model.workload import PullPolicy
+
+_log = structlog.get_logger(__name__)
+
+_TIMEOUT = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_AT_ONCE = 3
+
+
+class ImageTasks:
+    """Does the tasks, and tells the controller which images the node has whenever that changed."""
+
+    def __init__(self, node: str, bus: Bus, runtime: Runtime) -> None:
+        self._node = node
+        self._bus = bus
+        self._runtime = runtime
+        self._tasks: dict[str, ImageTask] = {}
+        self._failures: dict[str, str] = {}
+        self._done: set[str] = set()
+        self._sent: tuple[tuple[NodeImage, ...], tuple[tuple[str, str], ...]] | None = None
+        self._wake = asyncio.Event()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    def accept(self, tasks: Iterable[ImageTask]) -> None:
+        """All tasks there are, from a complete answer. All are looked at and told again: some may have been lost."""
+        self._tasks = {task.id: task for task in tasks}
+        self._failures = {key: reason for key, reason in self._failures.items() if key in self._tasks}
+        self._done.clear()
+        self._sent = None
+        self._wake.set()
+
+    def notice(self, images: Sequence[NodeImage]) -> None:
+        """The images there are now: they may have changed behind our back."""
+        if self._sent is not None and _in_order(images) != self._sent[0]:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Do what is asked, for as long as the agent lives."""
+        pause = _FIRST_PAUSE
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._do_all()
+                await self._tell()
+                pause = _FIRST_PAUSE
+            except KraterError as problem:
+                _log.warning("image tasks wait", reason=problem.message)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                self._wake.set()
+
+    async def _do_all(self) -> None:
+        """All that is not done, a few at a time. The first temporary failure is raised, when all had their turn."""
+        due = [t for t in self._tasks.values() if t.id not in self._done and t.id not in self._failures]
+        if not due:
+            return
+        present = {_canonical(image.name) for image in await self._runtime.images()}
+        ends = await asyncio.gather(*(self._do(task, present) for task in due), return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
+
+    async def _do(self, task: ImageTask, present: set[str]) -> None:
+        async with self._room:
+            is_present = _canonical(task.name) in present
+            try:
+                if task.wanted and not is_present:
+                    await self._runtime.ensure_image(task.name, PullPolicy.IF_NOT_PRESENT)
+                elif not task.wanted and is_present:
+                    await self._runtime.remove_image(task.name)
+            except Temporary:
+                raise
+            except KraterError as problem:
+                self._failures[task.id] = problem.message
+            self._done.add(task.id)
+
+    async def _tell(self) -> None:
+        images = _in_order(await self._runtime.images())
+        state = (images, tuple(sorted(self._failures.items())))
+        if state != self._sent:
+            await self._bus.call(CONTROLLER, SendImages(self._node, *state), _TIMEOUT)
+            self._sent = state
+
+
+def _in_order(images: Iterable[NodeImage]) -> tuple[NodeImage, ...]:
+    return tuple(sorted(images, key=lambda image: image.name))
+
+
+def _canonical(name: str) -> str:
+    try:
+        return parse_image(name).canonical
+    except Invalid:
+        return name

@@ -1,0 +1,188 @@
+"""The files of a container's log: which there are, where to start reading, when to rotate and when to delete them."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import structlog
+
+from krater.agent.log_lines import parse_entry, seconds_of
+from krater.agent.runtimes.interfaces import Engine
+from krater.errors import KraterError
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_LINE = 1 << 20
+_BLOCK = 64 << 10
+_MOST_FILES = 100
+_LONGEST_STAMP = 64
+_PRUNE_EVERY = 3600.0
+_IN_USE = 60.0
+
+
+class Place(NamedTuple):
+    """An offset in one of several files, which are ordered oldest first."""
+
+    file: int
+    offset: int
+
+
+class LogFile:
+    """One file, open: it stays readable when it is rotated or deleted meanwhile."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        found = os.fstat(file.fileno())
+        self.inode, self.size, self.mtime = found.st_ino, found.st_size, found.st_mtime
+        first = file.read(_LONGEST_STAMP).partition(b" ")
+        self.head = first[0].decode("ascii", "replace") if first[1] else ""
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+    def is_named(self, inode: int, head: str, offset: int) -> bool:
+        """Whether a cursor means this file: inodes are used again, hence the other two."""
+        return inode == self.inode and offset <= self.size and head in ("", self.head)
+
+    def lines(self, offset: int) -> Iterator[bytes]:
+        """Whole lines from there on. One that is being written is left for later."""
+        self._file.seek(offset)
+        while raw := self._file.readline(_LONGEST_LINE):
+            if not raw.endswith(b"\n") and len(raw) < _LONGEST_LINE:
+                return
+            yield raw
+
+    def blocks_backwards(self) -> Iterator[tuple[int, bytes]]:
+        """The file in blocks that begin at the start of a line, last first, with their offsets."""
+        end, rest = self.size, b""
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            self._file.seek(start)
+            block = self._file.read(end - start) + rest
+            end = start
+            if start and b"\n" not in block:
+                rest = block
+                continue
+            cut = block.find(b"\n") + 1 if start else 0
+            rest = block[:cut]
+            if block[cut:]:
+                yield start + cut, block[cut:]
+
+    def first_since(self, since: float) -> int:
+        """An offset before which everything is older, found by halving."""
+        low, high = 0, self.size
+        while high - low > _BLOCK:
+            middle = (low + high) // 2
+            self._file.seek(middle)
+            skipped = len(self._file.readline(_LONGEST_LINE))
+            raw = self._file.readline(_LONGEST_LINE)
+            seconds = seconds_of(parse_entry(raw).stamp) if raw else None
+            if seconds is None or seconds >= since:
+                high = middle
+            else:
+                low = middle + skipped
+        return low
+
+
+def open_all(path: str) -> list[LogFile]:
+    """The files of a log, oldest first.
+
+    They are opened newest first: a rotation meanwhile then shows a file twice, which is noticed, and hides none.
+    """
+    found: dict[int, LogFile] = {}
+    for number in range(_MOST_FILES):
+        try:
+            file = LogFile(open(f"{path}.{number}" if number else path, "rb"))  # noqa: SIM115
+        except FileNotFoundError:
+            if number:
+                break
+            continue
+        if file.inode in found:
+            file.close()
+        else:
+            found[file.inode] = file
+    return list(reversed(found.values()))
+
+
+def start_of_tail(files: list[LogFile], lines: int, wants: Callable[[bytes], bool]) -> Place:
+    """A place from which at least `lines` whole lines follow (one more, when there are more), from the end back."""
+    if lines <= 0:
+        return Place(len(files) - 1, files[-1].size) if files else Place(0, 0)
+    left = lines + 1
+    for index in range(len(files) - 1, -1, -1):
+        for offset, block in files[index].blocks_backwards():
+            entries = [parse_entry(raw) for raw in block.splitlines(keepends=True)]
+            left -= sum(entry.is_end and wants(entry.stream) for entry in entries)
+            if left < 0:
+                return Place(index, offset)
+    return Place(0, 0)
+
+
+def start_since(files: list[LogFile], since: float) -> Place:
+    """A place before which everything is older than `since`."""
+    for index, file in enumerate(files):
+        if file.mtime >= since:
+            return Place(index, file.first_since(since))
+    return Place(max(len(files) - 1, 0), files[-1].size if files else 0)
+
+
+class LogKeeper:
+    """Bounds the logs: rotates those that are too large, deletes those of containers that are long gone."""
+
+    def __init__(self, engine: Engine, largest: int, keep: float) -> None:
+        self._engine = engine
+        self._root = Path(engine.log_path("any")).parent.parent
+        self._largest = largest
+        self._keep = keep
+        self._pruned_at = 0.0
+
+    async def keep(self) -> None:
+        """One round."""
+        for container in await asyncio.to_thread(self._too_large):
+            try:
+                await self._engine.rotate_log(container)
+            except KraterError as problem:
+                _log.warning("a log cannot be rotated", container=container, reason=problem.message)
+        if time.monotonic() - self._pruned_at >= _PRUNE_EVERY or not self._pruned_at:
+            here = await self._engine.list()
+            await asyncio.to_thread(self._prune, set(here))
+            self._pruned_at = time.monotonic()
+
+    def _too_large(self) -> list[str]:
+        """Containers whose log is being written and has grown too large."""
+        found = []
+        for directory in self._directories():
+            try:
+                state = os.stat(self._engine.log_path(directory.name))
+            except FileNotFoundError:
+                continue
+            if state.st_size > self._largest and time.time() - state.st_mtime < _IN_USE:
+                found.append(directory.name)
+        return found
+
+    def _prune(self, here: set[str]) -> None:
+        """Delete the logs of containers that are not here and did not write for long."""
+        oldest = time.time() - self._keep
+        for directory in self._directories():
+            if directory.name not in here and _last_change(directory) < oldest:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def _directories(self) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._root) as entries:
+                yield from (entry for entry in entries if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return
+
+
+def _last_change(directory: os.DirEntry[str]) -> float:
+    """When anything in it was written last."""
+    times = [directory.stat().st_mtime]
+    with os.scandir(directory) as files:
+        times += [file.stat(follow_symlinks=False).st_mtime for file in files]
+    return max(times)

@@ -1,0 +1,125 @@
+"""Reads container logs: the end of them, since a time, or on from a cursor. Never a whole log in memory.
+
+conmon writes lines of `TIME STREAM F|P TEXT`: F ends a line of the container, P is a part of one. A log is a file and
+its rotated parts, oldest last: `container.log`, `container.log.1`, ... A cursor names a place in one of these files by
+the file's inode and first time stamp, so that it stays right when files are rotated, and by number of bytes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from krater.agent.log_files import LogFile, Place, open_all, start_of_tail, start_since
+from krater.agent.log_lines import Collector, parse_entry
+from krater.bus.messages import Logs, LogsAnswer
+from krater.errors import Invalid
+
+_AT_ONCE = 8
+_FIRST_LOOK, _LAST_LOOK = 0.02, 0.25
+_LONGEST_WAIT = 300.0
+
+
+class LogReader:
+    """Answers requests for logs, in threads. `path` tells where a container's log is."""
+
+    def __init__(self, path: Callable[[str], str]) -> None:
+        self._path = path
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    def has(self, container: str) -> bool:
+        """Whether there is a log, of a container that is here or was."""
+        return Path(self._path(container)).parent.is_dir()
+
+    async def read(self, request: Logs) -> LogsAnswer:
+        """The log as asked for. With a cursor and a `wait`: as soon as there is more, or when the time is over."""
+        path = self._path(request.container)
+        end = asyncio.get_running_loop().time() + min(request.wait, _LONGEST_WAIT)
+        cursor, pause = request.cursor, _FIRST_LOOK
+        while True:
+            async with self._room:
+                answer = await asyncio.to_thread(read_log, path, request, cursor)
+            left = end - asyncio.get_running_loop().time()
+            if answer.text or not request.cursor or left <= 0:
+                return answer
+            cursor = answer.cursor
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LAST_LOOK)
+
+
+def read_log(path: str, request: Logs, cursor: str = "") -> LogsAnswer:
+    """Read what there is now, without waiting. Blocks; for threads."""
+    files = open_all(path)
+    try:
+        return _read_on(files, request, cursor) if cursor else _read_anew(files, request)
+    finally:
+        for file in files:
+            file.close()
+
+
+def _read_anew(files: list[LogFile], request: Logs) -> LogsAnswer:
+    """The newest lines that fit. When there is too much, the beginning is left out."""
+    collector = _collector(request, tail=request.tail)
+    start = Place(0, 0)
+    if request.tail is not None:
+        start = start_of_tail(files, request.tail, collector.wants)
+    if request.since is not None:
+        start = max(start, start_since(files, request.since))
+    place = _collect(files, start, collector, stop_when_full=False)
+    text = collector.finish()
+    return LogsAnswer(text, collector.is_truncated, _cursor(files, place, collector.open_lines))
+
+
+def _read_on(files: list[LogFile], request: Logs, cursor: str) -> LogsAnswer:
+    """The oldest lines after the cursor that fit: what does not is for the next request, so nothing is lost."""
+    inode, offset, head, open_lines = _parse_cursor(cursor)
+    collector = _collector(request, tail=None, open_lines=open_lines)
+    index = next((i for i, file in enumerate(files) if file.is_named(inode, head, offset)), None)
+    is_lost = index is None and inode != 0
+    start = Place(0, 0) if index is None else Place(index, offset)
+    place = _collect(files, start, collector, stop_when_full=True)
+    text = collector.finish()
+    return LogsAnswer(text, is_lost, _cursor(files, place, collector.open_lines))
+
+
+def _collector(request: Logs, tail: int | None, open_lines: frozenset[bytes] | None = None) -> Collector:
+    wanted = ((b"stdout", request.stdout), (b"stderr", request.stderr))
+    return Collector(
+        streams=frozenset(name for name, is_wanted in wanted if is_wanted),
+        timestamps=request.timestamps,
+        since=request.since,
+        tail=tail,
+        limit=request.limit,
+        drops=open_lines is None,
+        open_lines=open_lines or frozenset(),
+    )
+
+
+def _collect(files: list[LogFile], start: Place, collector: Collector, *, stop_when_full: bool) -> Place:
+    """Feed everything from `start` on to the collector; the place after the last entry it took."""
+    place = start
+    for index in range(start.file, len(files)):
+        offset = start.offset if index == start.file else 0
+        place = Place(index, offset)
+        for raw in files[index].lines(offset):
+            if stop_when_full and collector.is_full:
+                return place
+            collector.add(parse_entry(raw))
+            place = Place(index, place.offset + len(raw))
+    return place
+
+
+def _cursor(files: list[LogFile], place: Place, open_lines: frozenset[bytes]) -> str:
+    marks = "".join(sorted(name[3:4].decode() for name in open_lines))
+    if not files:
+        return "0/0//"
+    file = files[place.file]
+    return f"{file.inode}/{place.offset}/{marks}/{file.head}"
+
+
+def _parse_cursor(cursor: str) -> tuple[int, int, str, frozenset[bytes]]:
+    try:
+        inode, offset, marks, head = cursor.split("/", 3)
+        streams = {"o": b"stdout", "e": b"stderr"}
+        return int(inode), int(offset), head, frozenset(streams[mark] for mark in marks)
+    except (ValueError, KeyError):
+        raise Invalid("This is not a cursor of a log.", field="cursor") from None

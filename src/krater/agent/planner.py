@@ -1,0 +1,255 @@
+"""What to do next for one workload. Pure: the same answer after a crash as before it, and the same for all engines.
+
+`plan` compares the assignment with what was observed and answers with the steps between the two, in order. No steps
+means nothing to do now; `settled` means that nothing is left to do either, not even a restart that waits its time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from krater.agent.steps import (
+    Create,
+    EnsureImage,
+    MakeSandbox,
+    Pause,
+    Plug,
+    Remove,
+    RemoveSandbox,
+    Resume,
+    Start,
+    Step,
+    Stop,
+    Unplug,
+    Update,
+)
+from krater.model.assignment import Assignment, ContainerState, ObservedContainer
+from krater.model.workload import ContainerSpec, Desired, PullPolicy, RestartName, RestartPolicy
+
+_ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
+_MOST_DOUBLINGS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedWorkload:
+    """What the engine and the network have of one workload. `sandbox` is its path."""
+
+    sandbox: str | None = None
+    ports: frozenset[str] = frozenset()
+    containers: Mapping[str, ObservedContainer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds before a restart: `base`, doubling to `cap`; anew after a process ran for `reset`."""
+
+    base: float = 1.0
+    cap: float = 300.0
+    reset: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the world does not tell and a crash may forget.
+
+    `failure` is a permanent reason met while working on this intent. `calm` is, by container, the attempt after which
+    its back-off began anew; when forgotten, one restart waits longer than it had to.
+    """
+
+    failure: str | None = None
+    calm: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`wait` is the number of seconds after which to look again; `calm` is to be remembered for the next plan."""
+
+    steps: tuple[Step, ...] = ()
+    settled: bool = False
+    gone: bool = False
+    wait: float | None = None
+    failure: str | None = None
+    calm: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Course:
+    """What becomes of one container. `busy` says that it runs afterwards, or waits to."""
+
+    spec: ContainerSpec
+    stop: bool = False
+    remove: bool = False
+    create: bool = False
+    update: bool = False
+    start: Start | None = None
+    freeze: Pause | Resume | None = None
+    busy: bool = False
+    wait: float | None = None
+    failure: str | None = None
+    calm: int = 0
+
+
+def plan(
+    assignment: Assignment | None, seen: ObservedWorkload, now: datetime, backoff: Backoff, memory: Memory
+) -> Plan:
+    """The steps from what is to what should be. Nothing assigned means that nothing should be."""
+    if assignment is None or assignment.intent.desired is Desired.REMOVED:
+        return _plan_removal(assignment, seen)
+    courses = [_course(assignment, spec, seen, now, backoff, memory) for spec in assignment.containers]
+    busy = any(c.busy for c in courses)
+    grace, rebuild = assignment.intent.grace, assignment.intent.rebuild
+    steps: list[Step] = []
+    steps += [Stop(c.spec.id, grace) for c in reversed(courses) if c.stop]
+    steps += [Remove(c.spec.id) for c in reversed(courses) if c.remove]
+    steps += [Remove(stray) for stray in seen.containers if stray not in {c.spec.id for c in courses}]
+    for course in courses:
+        if course.create:
+            steps.append(EnsureImage(course.spec.id, course.spec.image, pull_policy(course.spec)))
+            steps.append(Create(course.spec, rebuild))
+    steps += _network_steps(assignment, seen, courses)
+    steps += [Update(c.spec.id, c.spec.resources.cpu, c.spec.resources.memory) for c in courses if c.update]
+    for course in courses:
+        steps += [step for step in (course.start, course.freeze) if step is not None]
+    if not busy and _has_network(seen):
+        steps.append(RemoveSandbox())
+    waits = [c.wait for c in courses if c.wait is not None]
+    return Plan(
+        steps=tuple(steps),
+        settled=not steps and not waits,
+        wait=min(waits, default=None),
+        failure=memory.failure or next((c.failure for c in courses if c.failure), None),
+        calm={c.spec.id: c.calm for c in courses if c.calm},
+    )
+
+
+def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan:
+    """Everything goes: the processes gently if there is a grace, and the network after them."""
+    grace = 0.0 if assignment is None else assignment.intent.grace
+    order = {} if assignment is None else {spec.id: place for place, spec in enumerate(assignment.containers)}
+    last_first = sorted(seen.containers.values(), key=lambda c: order.get(c.id, len(order)), reverse=True)
+    steps: list[Step] = []
+    steps += [Stop(c.id, grace) for c in last_first if grace > 0 and c.state in _ALIVE]
+    steps += [Remove(c.id) for c in last_first]
+    if _has_network(seen):
+        steps.append(RemoveSandbox())
+    return Plan(steps=tuple(steps), settled=not steps, gone=not steps)
+
+
+def _has_network(seen: ObservedWorkload) -> bool:
+    return seen.sandbox is not None or bool(seen.ports)
+
+
+def _network_steps(assignment: Assignment, seen: ObservedWorkload, courses: list[_Course]) -> list[Step]:
+    """All cards are in before the first instruction runs; those that came or went since are put in and taken out.
+
+    A process whose namespace lost its name keeps that namespace: nothing can be plugged into it, so nothing is tried.
+    """
+    starting = any(c.start for c in courses)
+    if not any(c.busy for c in courses) or (seen.sandbox is None and not starting):
+        return []
+    wanted = {nic.port for nic in assignment.nics}
+    ports = seen.ports if seen.sandbox is not None else frozenset()
+    made: list[Step] = [MakeSandbox()] if seen.sandbox is None else []
+    gone: list[Step] = [Unplug(port) for port in sorted(ports - wanted)]
+    return made + gone + [Plug(nic) for nic in assignment.nics if nic.port not in ports]
+
+
+def _course(
+    assignment: Assignment,
+    spec: ContainerSpec,
+    world: ObservedWorkload,
+    now: datetime,
+    backoff: Backoff,
+    memory: Memory,
+) -> _Course:
+    """One container. After a failure nothing is begun any more: what runs goes on, what does not is left."""
+    course, intent = _Course(spec), assignment.intent
+    seen = world.containers.get(spec.id)
+    alive = seen is not None and seen.state in _ALIVE
+    course.calm = memory.calm.get(spec.id, 0) if seen is not None and seen.run >= intent.run else 0
+    if memory.failure is not None:
+        course.busy = alive
+        return course
+    if seen is None or seen.rebuild < intent.rebuild:
+        course.stop, course.remove, course.create = alive, seen is not None, True
+        if intent.desired in (Desired.RUNNING, Desired.PAUSED):
+            _run_anew(course, intent.run, intent.desired)
+        return course
+    course.update = _has_other_limits(spec, seen)
+    if intent.desired in (Desired.CREATED, Desired.STOPPED):
+        course.stop = alive
+    elif seen.run < intent.run or seen.state is ContainerState.CREATED:
+        course.stop = alive
+        _run_anew(course, intent.run, intent.desired, seen.attempt if seen.run >= intent.run else 0)
+    elif alive:
+        _keep_running(course, seen, intent.desired)
+    else:
+        _after_exit(course, seen, assignment, now, backoff)
+    return course
+
+
+def _has_other_limits(spec: ContainerSpec, seen: ObservedContainer) -> bool:
+    other_cpu = seen.cpu is not None and abs(seen.cpu - spec.resources.cpu) > 1e-6
+    return other_cpu or (seen.memory is not None and seen.memory != spec.resources.memory)
+
+
+def _run_anew(course: _Course, run: int, desired: Desired, attempt: int = 0) -> None:
+    course.start = Start(course.spec.id, run, attempt)
+    course.freeze = Pause(course.spec.id) if desired is Desired.PAUSED else None
+    course.busy = True
+
+
+def _keep_running(course: _Course, seen: ObservedContainer, desired: Desired) -> None:
+    course.busy = True
+    if desired is Desired.PAUSED and seen.state is ContainerState.RUNNING:
+        course.freeze = Pause(seen.id)
+    elif desired is Desired.RUNNING and seen.state is ContainerState.PAUSED:
+        course.freeze = Resume(seen.id)
+
+
+def _after_exit(
+    course: _Course, seen: ObservedContainer, assignment: Assignment, now: datetime, backoff: Backoff
+) -> None:
+    """The process that should run has ended: a start that failed stays failed, else the restart policy decides."""
+    if seen.error is not None:
+        course.failure = seen.error
+        return
+    if not is_restart_due(assignment.restart, seen):
+        return
+    if _ran_long(seen, backoff):
+        course.calm = seen.attempt
+    left = _seconds_left(seen, now, restart_delay(seen.attempt - course.calm, backoff))
+    if left > 0:
+        course.wait, course.busy = left, True
+    else:
+        _run_anew(course, seen.run, assignment.intent.desired, seen.attempt + 1)
+
+
+def is_restart_due(policy: RestartPolicy, seen: ObservedContainer) -> bool:
+    """Whether a process that ended by itself is started again, in time."""
+    if policy.name is RestartName.ON_FAILURE:
+        return seen.exit_code != 0 and (policy.maximum == 0 or seen.attempt < policy.maximum)
+    return policy.name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED)
+
+
+def restart_delay(restarts: int, backoff: Backoff) -> float:
+    """Seconds between an end and the start after it, when there were `restarts` in a row before."""
+    return min(backoff.cap, backoff.base * 2.0 ** min(max(restarts, 0), _MOST_DOUBLINGS))
+
+
+def _ran_long(seen: ObservedContainer, backoff: Backoff) -> bool:
+    if seen.started_at is None or seen.finished_at is None:
+        return False
+    return (seen.finished_at - seen.started_at).total_seconds() >= backoff.reset
+
+
+def _seconds_left(seen: ObservedContainer, now: datetime, delay: float) -> float:
+    """Counted from the end of the process, so that it survives a crash; never more than `delay` if clocks jump."""
+    if seen.finished_at is None:
+        return 0.0
+    return min(delay, delay - (now - seen.finished_at).total_seconds())
+
+
+def pull_policy(spec: ContainerSpec) -> PullPolicy:
+    """An image that is here is used, unless the user said otherwise: imported images are in no registry."""
+    return spec.pull_policy or PullPolicy.IF_NOT_PRESENT

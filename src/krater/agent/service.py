@@ -1,0 +1,192 @@
+"""The agent: one node's part of Krater, put together and run.
+
+hints, pulls -> Sync -> Workloads --(wake)--> Reconciler -> a pass: Observer, plan, Executor
+                            ^                                   |
+engine events ------(wake)--+            controller <- Reporter <- the state found
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from krater.agent.endpoint import Endpoint
+from krater.agent.executor import Executor
+from krater.agent.image_tasks import ImageTasks
+from krater.agent.inventory import read_inventory
+from krater.agent.log_files import LogKeeper
+from krater.agent.logs import LogReader
+from krater.agent.names import Records, records
+from krater.agent.observer import Observer
+from krater.agent.planner import Backoff
+from krater.agent.reporter import Reporter
+from krater.agent.runtimes.interfaces import ContainerConfig, Engine
+from krater.agent.steps import Create
+from krater.agent.sync import Sync
+from krater.agent.vif.interfaces import Vif
+from krater.agent.workloads import Workloads
+from krater.bus.interfaces import CONTROLLER, Bus, node_target
+from krater.bus.messages import Announce
+from krater.clock import Now, utc_now
+from krater.config import AgentSettings
+from krater.errors import KraterError
+from krater.model.assignment import Assignment
+from krater.reconcile import Reconciler
+
+_log = structlog.get_logger(__name__)
+
+_ANNOUNCE_TIMEOUT = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_NAMES_PAUSE = 0.05
+_CLEAN_EVERY = 10.0
+
+
+class Names(Protocol):
+    """Where the names of this node's workloads are answered."""
+
+    def publish(self, records: Records) -> None:
+        """Answer from these names from now on."""
+
+
+class Agent:
+    """One node. `directory` is on the disk whose room is reported; without `names` the node's resolver is used."""
+
+    def __init__(
+        self,
+        node: str,
+        settings: AgentSettings,
+        runtime: Engine,
+        vif: Vif,
+        bus: Bus,
+        names: Names | None = None,
+        now: Now = utc_now,
+        *,
+        host: str = "",
+        directory: str = "/",
+        search: tuple[str, ...] = (),
+    ) -> None:
+        self._node, self._host, self._directory = node, host or node, directory
+        self._settings = settings
+        self._runtime = runtime
+        self._vif = vif
+        self._bus = bus
+        self._names = names
+        self._search = search
+        self._is_open = False
+        self._names_due = asyncio.Event()
+        self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
+        observer = Observer(runtime, vif)
+        executor = Executor(runtime, vif, observer, now, self._configure)
+        self._reporter = Reporter(node, bus)
+        backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
+        self._workloads = Workloads(observer, executor, self._reporter, backoff, now, self._changed)
+        self._images = ImageTasks(node, bus, runtime)
+        self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
+        self._log_reader = LogReader(runtime.log_path)
+        self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs)
+
+    async def run(self) -> None:
+        """Live. Requests are answered from the first moment, also while the engine is not there yet."""
+        endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open)
+        self._bus.serve(node_target(self._node), endpoint.handlers())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._open()
+                for part in (
+                    self._every(self._settings.announce, self._announce),
+                    self._reconciler.run(),
+                    self._sync.run(),
+                    self._reporter.run(),
+                    self._images.run(),
+                    self._follow_events(),
+                    self._publish_names(),
+                    self._every(_CLEAN_EVERY, self._log_keeper.keep),
+                ):
+                    tasks.create_task(part)
+        finally:
+            await self._close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to be asked, done or told: for tests and for whoever waits before a shutdown."""
+        return self._is_open and self._sync.is_idle and self._workloads.is_idle and self._reporter.is_idle
+
+    async def _open(self) -> None:
+        """Find the engine and the network, however long that takes."""
+        pause = _FIRST_PAUSE
+        while not self._is_open:
+            try:
+                await self._vif.open()
+                await self._runtime.open()
+                await self._vif.sweep()
+                self._is_open = True
+            except (KraterError, OSError) as problem:
+                _log.warning("the engine or the network cannot be opened yet", reason=str(problem))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _close(self) -> None:
+        """Let go; containers keep running."""
+        for close in (self._runtime.close, self._vif.close):
+            try:
+                await close()
+            except Exception:
+                _log.exception("closing failed")
+
+    async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        """Again and again; a failure is noted once, until it works again."""
+        is_failing = False
+        while True:
+            try:
+                await action()
+                is_failing = False
+            except (KraterError, OSError) as problem:
+                if not is_failing:
+                    _log.warning("will be tried again", action=action.__name__, reason=str(problem))
+                is_failing = True
+            await asyncio.sleep(seconds)
+
+    async def _announce(self) -> None:
+        facts = await self._runtime.describe()
+        images = await self._runtime.images() if self._is_open and facts.image_store_up else ()
+        labels = self._settings.labels
+        inventory = await asyncio.to_thread(read_inventory, self._directory, facts, images, labels)
+        zone = self._settings.availability_zone
+        await self._bus.call(CONTROLLER, Announce(self._node, self._host, zone, inventory), _ANNOUNCE_TIMEOUT)
+        self._images.notice(images)
+
+    async def _reconcile(self, workload: str) -> float | None:
+        return await self._workloads.reconcile(workload)
+
+    def _changed(self, workload: str) -> None:
+        self._names_due.set()
+        self._reconciler.wake(workload)
+
+    async def _follow_events(self) -> None:
+        """A process ended, or something else happened to a container: look at it at once."""
+        async for container in self._runtime.events():
+            self._reconciler.wake(self._workloads.owner(container))
+
+    async def _publish_names(self) -> None:
+        """When assignments changed, but not for each of many."""
+        while self._names is not None:
+            await self._names_due.wait()
+            self._names_due.clear()
+            self._names.publish(records(self._workloads.assignments()))
+            await asyncio.sleep(_NAMES_PAUSE)
+
+    def _configure(self, assignment: Assignment, step: Create, netns: str) -> ContainerConfig:
+        """Spell a container out for the engine."""
+        resolvers = assignment.nics[0].gateways if assignment.nics and self._names is not None else ()
+        own_names = tuple(dict.fromkeys((assignment.hostname, assignment.name)))
+        return ContainerConfig(
+            id=step.spec.id,
+            rebuild=step.rebuild,
+            spec=step.spec,
+            hostname=assignment.hostname,
+            netns=netns,
+            nameservers=tuple(gateway.partition("/")[0] for gateway in resolvers),
+            search=self._search if resolvers else (),
+            hosts=tuple((a.address, " ".join(own_names)) for nic in assignment.nics for a in nic.addresses),
+        )

@@ -1,0 +1,120 @@
+"""Asks the controller what this node should have. One question at a time, so that answers never overtake each other.
+
+A hint asks about one workload, at once; hints that come while a question is open are asked about together. Everything
+is asked at start, every `resync` seconds, and whenever an answer was lost. Only after such a complete, successful
+answer may anything unknown be removed.
+"""
+
+import asyncio
+
+import structlog
+
+from krater.agent.image_tasks import ImageTasks
+from krater.agent.observer import Observer
+from krater.agent.reporter import Reporter
+from krater.agent.workloads import Workloads
+from krater.bus.interfaces import CONTROLLER, Bus
+from krater.bus.messages import Pull, PullAnswer
+from krater.errors import KraterError
+
+_log = structlog.get_logger(__name__)
+
+_TIMEOUT = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
+
+
+class Sync:
+    """Keeps what is asked of the node up to date. `publish` is called when that changed."""
+
+    def __init__(
+        self,
+        node: str,
+        bus: Bus,
+        workloads: Workloads,
+        observer: Observer,
+        reporter: Reporter,
+        images: ImageTasks,
+        resync: float,
+    ) -> None:
+        self._node = node
+        self._bus = bus
+        self._workloads = workloads
+        self._observer = observer
+        self._reporter = reporter
+        self._images = images
+        self._resync = resync
+        self._asked: dict[str, None] = {}
+        self._all_due = True
+        self._wake = asyncio.Event()
+
+    def hint(self, workload: str) -> None:
+        """What is asked for this workload changed."""
+        self._asked[workload] = None
+        self._wake.set()
+
+    def hint_all(self) -> None:
+        """Anything may have changed."""
+        self._all_due = True
+        self._wake.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to be asked."""
+        return not self._asked and not self._all_due
+
+    async def run(self) -> None:
+        """Ask, for as long as the agent lives."""
+        loop = asyncio.get_running_loop()
+        pause, next_all = _FIRST_PAUSE, loop.time()
+        while True:
+            self._wake.clear()
+            try:
+                if self._all_due or loop.time() >= next_all:
+                    next_all = loop.time() + self._resync
+                    await self._ask_all()
+                elif self._asked:
+                    await self._ask_some()
+                pause, wait = _FIRST_PAUSE, next_all - loop.time()
+            except KraterError as problem:
+                if pause == _FIRST_PAUSE:
+                    _log.warning("the controller or the engine does not answer yet", reason=problem.message)
+                self._all_due = True
+                wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            if not self._wake.is_set():
+                await self._sleep(wait)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until there is something to ask, or the time for a complete question has come."""
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            self._all_due = True
+
+    async def _ask_all(self) -> None:
+        asked, self._asked = self._asked, {}
+        try:
+            answer = await self._bus.call(CONTROLLER, Pull(self._node), _TIMEOUT)
+        except KraterError:
+            self._asked = asked | self._asked
+            raise
+        for assignment in answer.assignments:
+            self._workloads.accept(assignment)
+        if answer.complete:
+            self._workloads.keep_only(a.workload for a in answer.assignments)
+        self._images.accept(answer.images)
+        self._all_due = False
+        self._workloads.compare(await self._observer.scan(), is_complete=answer.complete)
+        self._reporter.send_all()
+
+    async def _ask_some(self) -> None:
+        asked, self._asked = tuple(self._asked), {}
+        try:
+            answer: PullAnswer = await self._bus.call(CONTROLLER, Pull(self._node, asked), _TIMEOUT)
+        except KraterError:
+            self._asked = dict.fromkeys(asked) | self._asked
+            raise
+        for assignment in answer.assignments:
+            self._workloads.accept(assignment)
+        for workload in set(asked) - {a.workload for a in answer.assignments}:
+            self._workloads.release(workload)

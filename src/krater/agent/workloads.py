@@ -1,0 +1,251 @@
+"""The workloads of this node: what is asked of each, and the pass that brings it about.
+
+A pass looks, plans, takes the steps and looks again, until there is nothing to do. There is no other way in: a
+crash, a restart, a lost hint and a vanished container all end in the same pass.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from krater.agent.executor import Executor, Interrupted, Work, reason_of
+from krater.agent.observer import Observer, World
+from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, plan
+from krater.agent.reporter import Reporter
+from krater.clock import Now
+from krater.errors import Conflict, Failed, KraterError, NotFound, Temporary
+from krater.model.assignment import Assignment, ObservedContainer, Report, StepEvent
+from krater.model.workload import Desired
+
+_log = structlog.get_logger(__name__)
+
+_MOST_PASSES = 8
+_SLOW = 0.25  # seconds after which a pass that still goes on is worth a report of its own
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What the agent knows of one workload. Everything but the assignment may be forgotten without harm.
+
+    Without an assignment it is left alone, until the controller said (`is_unwanted`) that it does not belong here.
+    """
+
+    workload: str
+    containers: tuple[str, ...]
+    assignment: Assignment | None = None
+    is_unwanted: bool = False
+    failure: str | None = None
+    trouble: str | None = None
+    calm: Mapping[str, int] = field(default_factory=dict)
+    seen: tuple[ObservedContainer, ...] = ()
+    events: list[StepEvent] = field(default_factory=list)
+    work: Work | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether nothing of it shall stay."""
+        return self.assignment is None or self.assignment.intent.desired is Desired.REMOVED
+
+
+class Workloads:
+    """All entries. `wake` has a workload reconciled soon."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        executor: Executor,
+        reporter: Reporter,
+        backoff: Backoff,
+        now: Now,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._observer = observer
+        self._executor = executor
+        self._reporter = reporter
+        self._backoff = backoff
+        self._now = now
+        self._wake = wake
+        self._entries: dict[str, Entry] = {}
+        self._owners: dict[str, str] = {}
+
+    def assignments(self) -> list[Assignment]:
+        """What is asked of this node now."""
+        return [e.assignment for e in self._entries.values() if e.assignment is not None and not e.is_leaving]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no pass is under way."""
+        return all(entry.work is None for entry in self._entries.values())
+
+    def owner(self, container: str) -> str:
+        """The workload a container belongs to."""
+        return self._owners.get(container, container)
+
+    def accept(self, assignment: Assignment) -> bool:
+        """Take an assignment as what is asked now; true if that is news. One of an older placement is ignored."""
+        entry = self._entries.get(assignment.workload)
+        known = None if entry is None else entry.assignment
+        if known is not None and (assignment.epoch < known.epoch or assignment == known):
+            return False
+        containers = tuple(spec.id for spec in assignment.containers)
+        if entry is None:
+            entry = self._entries[assignment.workload] = Entry(assignment.workload, containers)
+        entry.containers = tuple(dict.fromkeys((*containers, *entry.containers)))
+        for container in containers:
+            self._owners[container] = assignment.workload
+        entry.is_unwanted = False
+        self._turn(entry, assignment)
+        return True
+
+    def release(self, workload: str) -> None:
+        """The controller said that this does not belong here."""
+        entry = self._entries.get(workload)
+        if entry is None:
+            entry = self._entries[workload] = Entry(workload, (workload,))
+        if not entry.is_unwanted:
+            entry.is_unwanted = True
+            self._turn(entry, None)
+
+    def keep_only(self, wanted: Iterable[str]) -> None:
+        """The controller named everything that belongs here."""
+        for workload in self._entries.keys() - set(wanted):
+            self.release(workload)
+
+    def compare(self, world: World, *, is_complete: bool) -> None:
+        """Wake what has something to do. What nobody knows goes, if the controller's answer was complete."""
+        for entry in self._entries.values():
+            seen = world.of(entry.workload, entry.containers)
+            if entry.work is None and (self._has_news(entry, seen) or self._plan(entry, seen).steps):
+                self._wake(entry.workload)
+        if is_complete:
+            unknown = [c for c in world.containers if self.owner(c) not in self._entries]
+            unknown += [s for s in (*world.sandboxes, *world.ports) if s not in self._entries]
+            for name in unknown:
+                _log.info("removing what the controller does not know", id=name)
+                self.release(name)
+
+    async def reconcile(self, workload: str) -> float | None:
+        """Bring one workload to what is asked. Answers the seconds after which to look again."""
+        entry = self._entries.get(workload)
+        if entry is None or (entry.assignment is None and not entry.is_unwanted):
+            return None
+        try:
+            for _ in range(_MOST_PASSES):
+                done = await self._pass(entry)
+                if done is not None:
+                    return done.wait
+            return 0.0
+        finally:
+            entry.work = None
+
+    def _turn(self, entry: Entry, assignment: Assignment | None) -> None:
+        """Another thing is asked: forget what went wrong with the former, and interrupt what takes long."""
+        entry.assignment = assignment
+        entry.failure = entry.trouble = None
+        if entry.work is not None:
+            entry.work.changed.set()
+        self._wake(entry.workload)
+
+    def _has_news(self, entry: Entry, seen: ObservedWorkload) -> bool:
+        return tuple(seen.containers.values()) != entry.seen
+
+    def _plan(self, entry: Entry, seen: ObservedWorkload) -> Plan:
+        return plan(entry.assignment, seen, self._now(), self._backoff, Memory(entry.failure, entry.calm))
+
+    async def _pass(self, entry: Entry) -> Plan | None:
+        """Look, plan, take the steps. The plan when there was nothing to do, None when it is time to look again."""
+        work = entry.work = Work(entry.workload, entry.assignment, lambda: self._note(entry), entry.events)
+        try:
+            seen = await self._observer.look(entry.workload, entry.containers)
+            entry.seen = tuple(seen.containers.values())
+            todo = self._plan(entry, seen)
+            entry.calm = todo.calm
+            if not todo.steps:
+                self._conclude(entry, work, todo)
+                return todo
+            await self._executor.execute(work, todo.steps)
+            entry.trouble = None
+        except Interrupted:
+            return None
+        except Exception as problem:
+            await self._judge(entry, work, problem)
+        finally:
+            if entry.timer is not None:
+                entry.timer.cancel()
+                entry.timer = None
+        return None
+
+    def _conclude(self, entry: Entry, work: Work, todo: Plan) -> None:
+        """Nothing to do: say so, and forget what is gone."""
+        entry.trouble = None
+        if work.assignment is not None:
+            self._report(entry, work.assignment, todo)
+        elif todo.gone and entry.assignment is None:
+            self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        self._reporter.forget(entry.workload)
+        del self._entries[entry.workload]
+        for container in entry.containers:
+            self._owners.pop(container, None)
+
+    async def _judge(self, entry: Entry, work: Work, problem: Exception) -> None:
+        """What is final is remembered until something else is asked; the rest is tried again by who called us.
+
+        On the way out nothing is final: a workload must be removable, however often it takes. And what the world tells
+        by itself, as a start that failed, need not be remembered: then the step is not in the next plan.
+        """
+        if work.assignment is not entry.assignment:
+            return
+        seen = await self._look_anyway(entry)
+        temporary = isinstance(problem, Temporary | Conflict | NotFound) or not isinstance(problem, KraterError)
+        if not temporary and not entry.is_leaving and entry.failure is None:
+            if seen is None or work.failed in self._plan(entry, seen).steps:
+                entry.failure = reason_of(problem)
+                _log.info("gave up", workload=entry.workload, reason=entry.failure)
+            return
+        entry.trouble = reason_of(problem)
+        if work.assignment is not None:
+            self._report(entry, work.assignment, None)
+        raise problem
+
+    async def _look_anyway(self, entry: Entry) -> ObservedWorkload | None:
+        """For the report of a failure; that this fails too is no surprise."""
+        try:
+            seen = await self._observer.look(entry.workload, entry.containers)
+        except Failed:
+            return None
+        entry.seen = tuple(seen.containers.values())
+        return seen
+
+    def _note(self, entry: Entry) -> None:
+        """A step began. That is told only of what takes long: most passes are over before anybody could read it."""
+        if entry.timer is None:
+            entry.timer = asyncio.get_running_loop().call_later(_SLOW, self._tell_progress, entry)
+        elif entry.timer.when() < asyncio.get_running_loop().time():
+            self._tell_progress(entry)
+
+    def _tell_progress(self, entry: Entry) -> None:
+        if entry.work is not None and entry.work.assignment is not None and entry.work.step:
+            self._report(entry, entry.work.assignment, None)
+
+    def _report(self, entry: Entry, assignment: Assignment, done: Plan | None) -> None:
+        events, entry.events[:] = tuple(entry.events), []
+        work = entry.work
+        self._reporter.put(
+            Report(
+                workload=entry.workload,
+                epoch=assignment.epoch,
+                generation=assignment.intent.generation,
+                containers=entry.seen,
+                settled=done is not None and done.settled,
+                gone=done is not None and done.gone,
+                failure=None if done is None else done.failure,
+                trouble=(work.progress if work is not None else None) or entry.trouble,
+                step="" if work is None or done is not None else work.step,
+                events=events,
+            )
+        )
