@@ -44,7 +44,8 @@ class ObservedContainer:
     `run` and `attempt` say which start the last process belongs to: the pulse of the intent, and how many times it
     was started again for that pulse (0 the first time). `error` tells why a start failed before the process ran.
     `oom_killed` is true when the kernel killed a process of it for want of memory.
-    `command`, `entrypoint`, `ports` are the effective ones, completed from the image.
+    `command`, `entrypoint`, `ports` are the effective ones, completed from the image. `cpu` and `memory` are the limits
+    in force (cores, MiB), None when the engine does not tell.
     """
 
     id: str
@@ -62,6 +63,8 @@ class ObservedContainer:
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    cpu: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,13 @@ class NodeImage:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a workload lives. Written by the controller only. `refusal` tells why there is no place yet."""
+    """Where a workload lives. Written by the controller only.
+
+    `refusal` tells why there is no place for the intent of `generation`; a newer intent is tried anew.
+    """
 
     node: str | None = None
     epoch: int = 0
     nics: tuple[Nic, ...] = field(default=())
     refusal: str | None = None
+    generation: int = 0

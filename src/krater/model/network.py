@@ -73,11 +73,12 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a node needs to configure one address on a card."""
+    """What a node needs to configure one address on a card; `subnet` is the id of where it comes from."""
 
     address: str
     prefix: int
     gateway: str | None
+    subnet: str = ""
 
 
 @dataclass(frozen=True, slots=True)

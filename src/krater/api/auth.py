@@ -1,0 +1,62 @@
+"""The layer that finds out who is calling: HTTP Basic, or a token of the identity service."""
+
+import base64
+import binascii
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from krater.api.requests import Request, request_of
+from krater.cloud.interfaces import Credentials, Identity, PasswordCredentials, TokenCredentials
+from krater.errors import Unauthenticated
+
+PROJECT_HEADER = b"x-krater-project"  # percent-encoded id or name of one of the caller's projects; only with Basic
+_LONGEST = 8192
+
+
+class Authentication:
+    """Refuses everybody it does not know, but for the public paths."""
+
+    def __init__(self, app: ASGIApp, identity: Identity, public: frozenset[tuple[str, ...]]) -> None:
+        self._app = app
+        self._identity = identity
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = request_of(scope)
+        if request.segments not in self._public:
+            request.caller = await self._identity.authenticate(credentials_of(request))
+        await self._app(scope, receive, send)
+
+
+def credentials_of(request: Request) -> Credentials:
+    """What the request brings to prove who sends it: a token first, else a user's name and password."""
+    token = request.headers.get(b"x-auth-token")
+    if token:
+        return TokenCredentials(_text(token))
+    scheme, _, value = request.headers.get(b"authorization", b"").partition(b" ")
+    match scheme.lower():
+        case b"basic":
+            return _from_basic(request, value.strip())
+        case b"bearer":
+            return TokenCredentials(_text(value.strip()))
+    raise Unauthenticated("This needs credentials: a token in X-Auth-Token, or HTTP Basic with a user and password.")
+
+
+def _from_basic(request: Request, value: bytes) -> PasswordCredentials:
+    try:
+        user, colon, password = base64.b64decode(_text(value), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        user, colon, password = "", "", ""
+    if not colon:
+        raise Unauthenticated("The Authorization header is not HTTP Basic as RFC 7617 has it.")
+    project = request.headers.get(PROJECT_HEADER)
+    client = request.asgi.get("client")
+    wanted = unquote(_text(project)) if project else None
+    return PasswordCredentials(user, password, wanted, peer=client[0] if client else "")
+
+
+def _text(value: bytes) -> str:
+    if len(value) > _LONGEST:
+        raise Unauthenticated("The credentials are too long to be ours.")
+    return value.decode("latin-1")

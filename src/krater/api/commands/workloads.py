@@ -1,0 +1,232 @@
+"""Changes of a workload's intent. Each is whole or nothing: the state check, the change, its line in the history.
+
+Nothing is done here but writing down what is wanted; the controller and the node do it. The caller hints the
+controller after the transaction, never within it.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from krater.api.nodes import NodeTable
+from krater.api.policies import Policies
+from krater.api.rendering import status_of
+from krater.cloud.interfaces import Caller
+from krater.errors import Conflict, NotFound
+from krater.model.operations import is_allowed
+from krater.model.quota import Limits, Usage
+from krater.model.status import RUNNING, Status
+from krater.model.workload import Desired, Intent, Kind, Resources, WorkloadSpec
+from krater.store.interfaces import Action, Scope, Tx, Workload
+
+DEFAULT_GRACE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A caller's request, as far as a command needs to know it."""
+
+    caller: Caller
+    reach: Scope
+    request_id: str
+    at: datetime
+    nodes: NodeTable
+    policies: Policies
+
+    def require(self, rule: str, workload: Workload) -> None:
+        """Forbidden unless policy lets the caller do this to the workload."""
+        self.policies.require(self.caller, rule, workload.project_id, workload.user_id)
+
+    def status(self, workload: Workload) -> Status:
+        """The workload's state in words, now."""
+        return status_of(workload, self.nodes, self.at)
+
+
+def find(tx: Tx, asking: Asking, ident: str, rule: str) -> Workload:
+    """The container the caller means, if they may do this to it. One they may not see does not exist."""
+    try:
+        workload = tx.workloads.get(asking.reach, ident, Kind.CONTAINER)
+    except NotFound:
+        raise NotFound(f"Container {ident[:255]} could not be found.", code="container-not-found") from None
+    asking.require(rule, workload)
+    return workload
+
+
+def check_state(asking: Asking, workload: Workload, operation: str) -> str:
+    """The status word, if the table of operations allows this one in it. Conflict."""
+    word = asking.status(workload).word
+    if not is_allowed(operation, word):
+        raise Conflict(f"Cannot {operation} container {workload.id} in {word} state.", code="invalid-state-exception")
+    return word
+
+
+def find_ready(tx: Tx, asking: Asking, ident: str, operation: str) -> Workload:
+    """The container, if the caller may do this to it and its state allows it."""
+    workload = find(tx, asking, ident, f"container:{operation}")
+    check_state(asking, workload, operation)
+    return workload
+
+
+def create(tx: Tx, asking: Asking, workload: Workload, limits: Limits) -> Workload:
+    """Store a new one and charge the project for it. OverQuota."""
+    project = workload.project_id
+    usage = Usage.of(len(workload.spec.containers), workload.spec.resources)
+    tx.quotas.charge(project, usage, tx.quotas.limits(project, limits))
+    stored = tx.workloads.add(workload)
+    _note(tx, asking, stored, "create")
+    return stored
+
+
+def start(tx: Tx, asking: Asking, ident: str) -> Workload:
+    """A process for a new value of `run`."""
+    workload = find_ready(tx, asking, ident, "start")
+    intent = workload.intent
+    return _change(tx, asking, workload, "start", replace(intent, desired=Desired.RUNNING, run=intent.run + 1))
+
+
+def stop(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
+    """No process, after asking it to end."""
+    workload = find_ready(tx, asking, ident, "stop")
+    return _change(tx, asking, workload, "stop", replace(workload.intent, desired=Desired.STOPPED, grace=grace))
+
+
+def kill(tx: Tx, asking: Asking, ident: str) -> Workload:
+    """No process, without asking."""
+    workload = find_ready(tx, asking, ident, "kill")
+    return _change(tx, asking, workload, "kill", replace(workload.intent, desired=Desired.STOPPED, grace=0.0))
+
+
+def reboot(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
+    """Another process, whether there is one or not."""
+    workload = find_ready(tx, asking, ident, "reboot")
+    intent = workload.intent
+    changed = replace(intent, desired=Desired.RUNNING, run=intent.run + 1, grace=grace)
+    return _change(tx, asking, workload, "reboot", changed)
+
+
+def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None) -> Workload:
+    """Another root filesystem, of another image if one is named; running again only if it was running."""
+    workload = find(tx, asking, ident, "container:rebuild")
+    was_running = check_state(asking, workload, "rebuild") == RUNNING
+    intent, spec = workload.intent, workload.spec
+    if image is not None:
+        spec = replace(spec, containers=(replace(spec.containers[0], image=image), *spec.containers[1:]))
+    changed = replace(
+        intent,
+        desired=Desired.RUNNING if was_running else Desired.CREATED,
+        run=intent.run + was_running,
+        rebuild=intent.rebuild + 1,
+        grace=0.0,
+    )
+    return _change(tx, asking, workload, "rebuild", changed, spec=spec)
+
+
+def pause(tx: Tx, asking: Asking, ident: str) -> Workload:
+    """Freeze its processes."""
+    workload = find_ready(tx, asking, ident, "pause")
+    return _change(tx, asking, workload, "pause", replace(workload.intent, desired=Desired.PAUSED))
+
+
+def unpause(tx: Tx, asking: Asking, ident: str) -> Workload:
+    """Thaw them."""
+    workload = find_ready(tx, asking, ident, "unpause")
+    return _change(tx, asking, workload, "unpause", replace(workload.intent, desired=Desired.RUNNING))
+
+
+def delete(tx: Tx, asking: Asking, ident: str, *, force: bool, stop: bool) -> Workload:
+    """Nothing of it left. The row goes when the node has said so."""
+    workload = find(tx, asking, ident, "container:delete")
+    if force and not stop:
+        asking.require("container:delete_force", workload)
+    word = asking.status(workload).word
+    if stop and word == RUNNING:
+        asking.require("container:stop", workload)
+    operation = "delete_stop" if stop else "delete_force" if force else "delete"
+    if not is_allowed(operation, word):
+        raise Conflict(f"Cannot delete container {workload.id} in {word} state.", code="invalid-state-exception")
+    grace = DEFAULT_GRACE if stop and word == RUNNING else 0.0
+    return _change(tx, asking, workload, "delete", replace(workload.intent, desired=Desired.REMOVED, grace=grace))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an update changes; None leaves as it is."""
+
+    name: str | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    auto_heal: bool | None = None
+
+    def __bool__(self) -> bool:
+        return any(value is not None for value in (self.name, self.cpu, self.memory, self.auto_heal))
+
+
+def update(
+    tx: Tx, asking: Asking, ident: str, changes: Changes, limits: Limits, operation: str = "update"
+) -> tuple[Workload, Workload]:
+    """Other limits, another name. Charges the project for the difference. Answers with before and after."""
+    before = find_ready(tx, asking, ident, operation)
+    if not changes:
+        return before, before
+    spec = _updated(before.spec, changes)
+    asked, had = spec.resources, before.spec.resources
+    more = Usage.of(0, Resources(asked.cpu - had.cpu, asked.memory - had.memory, 0))
+    if more != Usage():
+        tx.quotas.charge(before.project_id, more, tx.quotas.limits(before.project_id, limits))
+    after = tx.workloads.set_intent(before.id, _next(before.intent), spec=spec, name=changes.name)
+    return before, after
+
+
+def rename(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
+    """Another name, in any state (microversions up to 1.13)."""
+    workload = find(tx, asking, ident, "container:rename")
+    if workload.name == name:
+        raise Conflict(f"Container {workload.id} has the name {name} already.")
+    spec = _updated(workload.spec, Changes(name=name))
+    return tx.workloads.set_intent(workload.id, _next(workload.intent), spec=spec, name=name)
+
+
+def note_signal(tx: Tx, asking: Asking, workload: Workload, error: str | None) -> None:
+    """A line in the history for what changed no intent: a signal that was sent."""
+    _note(tx, asking, workload, "kill", finished=True, message="Error" if error is not None else None)
+
+
+def _updated(spec: WorkloadSpec, changes: Changes) -> WorkloadSpec:
+    container = spec.containers[0]
+    resources = replace(
+        container.resources,
+        cpu=container.resources.cpu if changes.cpu is None else changes.cpu,
+        memory=container.resources.memory if changes.memory is None else changes.memory,
+    )
+    container = replace(container, resources=resources, name=changes.name or container.name)
+    auto_heal = spec.auto_heal if changes.auto_heal is None else changes.auto_heal
+    return replace(spec, containers=(container, *spec.containers[1:]), auto_heal=auto_heal)
+
+
+def _next(intent: Intent) -> Intent:
+    return replace(intent, generation=intent.generation + 1)
+
+
+def _change(
+    tx: Tx, asking: Asking, workload: Workload, action: str, intent: Intent, spec: WorkloadSpec | None = None
+) -> Workload:
+    changed = tx.workloads.set_intent(workload.id, _next(intent), spec=spec)
+    _note(tx, asking, changed, action)
+    return changed
+
+
+def _note(
+    tx: Tx, asking: Asking, workload: Workload, action: str, *, finished: bool = False, message: str | None = None
+) -> None:
+    tx.actions.start(
+        Action(
+            workload=workload.id,
+            action=action,
+            request_id=asking.request_id,
+            user_id=asking.caller.user_id,
+            project_id=workload.project_id,
+            generation=workload.intent.generation,
+            start_time=asking.at,
+            finish_time=asking.at if finished else None,
+            message=message,
+        )
+    )

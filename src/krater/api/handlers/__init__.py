@@ -1,0 +1,1 @@
+"""What answers each operation: read the request, check policy, ask the store or a node, show the result."""

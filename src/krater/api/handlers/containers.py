@@ -1,0 +1,203 @@
+"""Containers: list, show, update, delete, rename, and the networks they are on."""
+
+from dataclasses import replace
+from typing import Any
+
+from krater.api.commands import workloads as commands
+from krater.api.commands.workloads import Asking, Changes
+from krater.api.handlers.answers import NO_CONTENT, found
+from krater.api.handlers.asking import asking_of, change, check_since, hint_controller
+from krater.api.handlers.live import call_node
+from krater.api.links import base_of
+from krater.api.lists import next_link, page_of, refuse_unknown, text_of, texts_of
+from krater.api.policies import FIELD_RULES
+from krater.api.rendering import status_of
+from krater.api.requests import Answer, Request
+from krater.api.schemas.actions import Rename
+from krater.api.schemas.answers import ContainerNetworks
+from krater.api.schemas.containers import DeleteQuery, Update
+from krater.api.schemas.decoding import decode_arguments, decode_body, decode_query
+from krater.api.schemas.fields import strict_bool, truth
+from krater.api.specs import read_cpu, read_memory
+from krater.bus.messages import Resize
+from krater.errors import KraterError
+from krater.model.status import RUNNING
+from krater.store.interfaces import EVERYBODY, Page, Tx, Workload, WorkloadQuery
+
+FILTERS = ("name", "image", "project_id", "user_id", "memory", "host", "task_state", "status", "auto_remove")
+_ALSO_KNOWN = ("all_projects", "expand", "resource_url")
+
+
+async def list_all(request: Request) -> Answer:
+    """The containers of the caller's project; with all_projects, everybody's."""
+    request.require("container:get_all")
+    refuse_unknown(request, (*FILTERS, *_ALSO_KNOWN))
+    reach = request.own
+    everybody = text_of(request, "all_projects")
+    if everybody is not None and strict_bool("all_projects", everybody):
+        request.require("container:get_all_all_projects")
+        reach = EVERYBODY
+    for field in FILTERS:
+        if field in request.query and request.backing.policies.has_rule(FIELD_RULES + field):
+            request.require(FIELD_RULES + field)
+    asking, page = await asking_of(request, reach), page_of(request)
+    query = _query(request, asking)
+    words, tasks = texts_of(request, "status"), texts_of(request, "task_state")
+
+    def look(tx: Tx) -> list[Workload]:
+        if query is None:
+            return []
+        if not words and not tasks:
+            return tx.workloads.find(reach, query, page)
+        return _sift(tx, asking, query, page, words, tasks)
+
+    workloads = await request.backing.store.read(look)
+    following = next_link(request, "containers", page, workloads[-1].id if workloads else None, len(workloads))
+    body = request.backing.renderer.page(workloads, request.caller, asking.nodes, asking.at, following)
+    return Answer(200, body)
+
+
+def _query(request: Request, asking: Asking) -> WorkloadQuery | None:
+    """The filters on stored columns, or None when they cannot match anything."""
+    memory = texts_of(request, "memory")
+    numbers = tuple(int(text) for text in memory if text.isascii() and text.isdigit() and len(text) < 10)
+    hosts = texts_of(request, "host")
+    nodes = tuple(node.id for host in hosts if (node := asking.nodes.named(host)) is not None)
+    if (memory and not numbers) or (hosts and not nodes):
+        return None
+    removed = text_of(request, "auto_remove")
+    return WorkloadQuery(
+        names=texts_of(request, "name"),
+        images=texts_of(request, "image"),
+        users=texts_of(request, "user_id"),
+        projects=texts_of(request, "project_id"),
+        memory=numbers,
+        nodes=nodes,
+        auto_remove=None if removed is None else strict_bool("auto_remove", removed),
+    )
+
+
+def _sift(
+    tx: Tx, asking: Asking, query: WorkloadQuery, page: Page, words: tuple[str, ...], tasks: tuple[str, ...]
+) -> list[Workload]:
+    """Status words are derived, never stored: go through the list until a page of matches is full."""
+    kept: list[Workload] = []
+    batch = replace(page, limit=max(page.limit, 200))
+    while True:
+        came = tx.workloads.find(asking.reach, query, batch)
+        for workload in came:
+            status = status_of(workload, asking.nodes, asking.at)
+            if (not words or status.word in words) and (not tasks or status.task in tasks):
+                kept.append(workload)
+                if len(kept) == page.limit:
+                    return kept
+        if len(came) < batch.limit:
+            return kept
+        batch = replace(batch, marker=came[-1].id)
+
+
+async def show(request: Request) -> Answer:
+    """One container."""
+    everybody = text_of(request, "all_projects")
+    reach = request.reach
+    if everybody is not None and strict_bool("all_projects", everybody):
+        request.require("container:get_one_all_projects")
+        reach = EVERYBODY
+    asking, ident = await asking_of(request, reach), request.params["container"]
+    workload = await request.backing.store.read(lambda tx: commands.find(tx, asking, ident, "container:get_one"))
+    return _shown(request, asking, workload)
+
+
+def _shown(request: Request, asking: Asking, workload: Workload, status: int = 200) -> Answer:
+    links = base_of(request).of("containers", workload.id)
+    return Answer(status, request.backing.renderer.one(workload, request.caller, asking.nodes, asking.at, links))
+
+
+async def update(request: Request) -> Answer:
+    """Another name, other limits: PATCH."""
+    asking, _, after = await _update(request, "update")
+    return _shown(request, asking, after)
+
+
+async def resize(request: Request) -> Answer:
+    """Other limits: POST resize_container. Answers with what the container had before."""
+    asking, before, _ = await _update(request, "resize_container")
+    return _shown(request, asking, before, 202)
+
+
+async def _update(request: Request, operation: str) -> tuple[Asking, Workload, Workload]:
+    ask = await decode_body(request, Update)
+    limits = request.backing.settings.limits
+    changes = Changes(
+        name=ask.name,
+        cpu=None if ask.cpu is None else read_cpu(ask.cpu, limits),
+        memory=None if ask.memory is None else read_memory(ask.memory, limits),
+        auto_heal=None if ask.auto_heal is None else truth(ask.auto_heal),
+    )
+    asking, ident = await asking_of(request), request.params["container"]
+    quota = request.backing.settings.quota.limits
+    before, after = await request.backing.store.write(
+        lambda tx: commands.update(tx, asking, ident, changes, quota, operation)
+    )
+    if after.intent.generation != before.intent.generation:
+        hint_controller(request, after)
+        await _resize_now(request, asking, after, before)
+    return asking, before, after
+
+
+async def _resize_now(request: Request, asking: Asking, after: Workload, before: Workload) -> None:
+    """Apply new limits at once. If the node cannot now, it will: the change is stored."""
+    asked = after.spec.containers[0].resources
+    if asked == before.spec.containers[0].resources or asking.status(before).word != RUNNING:
+        return
+    try:
+        await call_node(request, asking, after, Resize(after.id, asked.cpu, asked.memory))
+    except KraterError:
+        return
+
+
+async def delete(request: Request) -> Answer:
+    """Remove a container: asynchronous, idempotent with force."""
+    query = decode_query(request, DeleteQuery)
+    force, stop, everybody = truth(query.force), truth(query.stop), truth(query.all_projects)
+    reach = request.reach
+    if everybody:
+        request.require("container:delete_all_projects")
+        reach = EVERYBODY
+    if force and not stop:
+        check_since(request, "force", 7)
+    if stop:
+        check_since(request, "stop", 12)
+    asking, ident = await asking_of(request, reach), request.params["container"]
+    await change(request, lambda tx: commands.delete(tx, asking, ident, force=force, stop=stop))
+    return NO_CONTENT
+
+
+async def rename(request: Request) -> Answer:
+    """Another name (microversions up to 1.13)."""
+    ask = await decode_arguments(request, Rename)
+    asking, ident = await asking_of(request), request.params["container"]
+    workload = await change(request, lambda tx: commands.rename(tx, asking, ident, ask.name))
+    return _shown(request, asking, workload)
+
+
+async def network_list(request: Request) -> Answer:
+    """The networks of a container: by address up to 1.17, by port from 1.18 on."""
+    asking, ident = await asking_of(request), request.params["container"]
+    workload = await request.backing.store.read(lambda tx: commands.find(tx, asking, ident, "container:get_one"))
+    networks: list[dict[str, Any]] = []
+    for nic in workload.placement.nics:
+        addresses = [
+            {
+                "subnet_id": address.subnet,
+                "version": 6 if ":" in address.address else 4,
+                "ip_address": address.address,
+            }
+            for address in nic.addresses
+        ]
+        card = {"net_id": nic.network, "port_id": nic.port}
+        if request.version >= 18:
+            networks.append({**card, "fixed_ips": addresses})
+        else:
+            networks.extend({**card, **address} for address in addresses)
+    return found(ContainerNetworks(networks))

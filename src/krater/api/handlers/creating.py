@@ -1,0 +1,143 @@
+"""POST /containers: every check in the order the Container API has it, then one transaction."""
+
+from uuid import uuid4
+
+from msgspec import UNSET
+
+from krater.api.commands import workloads as commands
+from krater.api.commands.workloads import Asking
+from krater.api.handlers.asking import asking_of, change, check_since
+from krater.api.links import base_of
+from krater.api.requests import Answer, Request
+from krater.api.schemas.containers import CreateBase, CreateQuery, create_shape
+from krater.api.schemas.decoding import decode_json_body, decode_query
+from krater.api.schemas.fields import truth
+from krater.api.specs import container_spec, net_asks, read_resources, read_restart, workload_spec
+from krater.errors import Invalid, NotFound, OverQuota, Unsupported
+from krater.model.network import NetRequest
+from krater.model.quota import Usage, exceeded
+from krater.model.workload import ContainerSpec, Desired, Intent, Kind, Resources, RestartPolicy
+from krater.store.interfaces import Workload
+
+
+async def create(request: Request) -> Answer:
+    """Make a container, and with `run=true` start it."""
+    minor = request.version
+    ask = await decode_json_body(request, create_shape(minor))
+    run = truth(decode_query(request, CreateQuery).run)
+    resources = read_resources(ask, request.backing.settings.limits)
+    container = container_spec(str(uuid4()), ask, resources, minor)
+    asks = net_asks(ask.nets)
+    request.require("container:create")
+    _refuse_groups(ask)
+    await _check_quota(request, resources)
+    _check_placing(request, ask)
+    nets = await request.backing.networks.resolve(request.caller, asks)
+    restart = _check_rest(request, ask)
+    asking = await asking_of(request)
+    _check_host(asking, getattr(ask, "host", UNSET))
+    workload = _workload(request, ask, container, restart, nets, run=run)
+    limits = request.backing.settings.quota.limits
+    stored = await change(request, lambda tx: commands.create(tx, asking, workload, limits))
+    base = base_of(request)
+    body = request.backing.renderer.one(
+        stored, request.caller, asking.nodes, asking.at, base.of("containers", stored.id)
+    )
+    return Answer(202, body, (base.location("containers", stored.id),))
+
+
+def _workload(
+    request: Request,
+    ask: CreateBase,
+    container: ContainerSpec,
+    restart: RestartPolicy | None,
+    nets: tuple[NetRequest, ...],
+    *,
+    run: bool,
+) -> Workload:
+    """A new workload of one container, which has the workload's id."""
+    return Workload(
+        id=container.id,
+        kind=Kind.CONTAINER,
+        project_id=request.caller.project_id,
+        user_id=request.caller.user_id,
+        name=container.name,
+        spec=workload_spec(ask, container, restart, nets),
+        intent=Intent(Desired.RUNNING, run=1) if run else Intent(Desired.CREATED),
+        created_at=request.backing.now(),
+    )
+
+
+def _refuse_groups(ask: CreateBase) -> None:
+    if ask.security_groups and set(ask.security_groups) != {"default"}:
+        raise not_yet("security_groups", "security groups other than default")
+
+
+async def _check_quota(request: Request, resources: Resources) -> None:
+    """Refuse early, before networks are looked up. What counts is the charge in the transaction."""
+    project, defaults = request.caller.project_id, request.backing.settings.quota.limits
+    limits, used = await request.backing.store.read(
+        lambda tx: (tx.quotas.limits(project, defaults), tx.quotas.usage(project))
+    )
+    reason = exceeded(limits, used, Usage.of(1, resources))
+    if reason is not None:
+        raise OverQuota(f"Quota exceeded for {reason}")
+
+
+def _check_placing(request: Request, ask: CreateBase) -> None:
+    """Fields about how and where it runs, up to the networks."""
+    if ask.auto_remove is not None:
+        check_since(request, "auto_remove", 3)
+    if ask.runtime:
+        check_since(request, "runtime", 5)
+        request.require("container:create:runtime")
+    if ask.hostname is not UNSET:
+        check_since(request, "hostname", 9)
+
+
+def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
+    """Fields that come after the networks."""
+    if ask.healthcheck is not None and ask.healthcheck.cmd is not None:
+        check_since(request, "healthcheck", 22)
+        raise not_yet("healthcheck", "health checks")
+    if ask.mounts:
+        check_since(request, "mounts", 11)
+        raise not_yet("mounts", "volumes and injected files")
+    if ask.privileged is not None:
+        check_since(request, "privileged", 21)
+        request.require("container:create:privileged")
+        if truth(ask.privileged):
+            raise not_yet("privileged", "privileged containers")
+    if ask.image_driver == "glance":
+        raise not_yet("image_driver", "images from Glance")
+    if ask.cpu_policy == "dedicated":
+        raise not_yet("cpu_policy", "dedicated processors")
+    if ask.image_pull_policy is not None:
+        request.require("container:create:image_pull_policy")
+    restart = read_restart(ask.restart_policy)
+    _check_exposed(request, ask)
+    if ask.registry is not UNSET:
+        check_since(request, "registry", 31)
+        raise not_yet("registry", "registries with credentials")
+    if getattr(ask, "host", UNSET) is not UNSET:
+        request.require("container:create:requested_destination")
+    return restart
+
+
+def _check_exposed(request: Request, ask: CreateBase) -> None:
+    if not ask.exposed_ports:
+        return
+    check_since(request, "exposed_ports", 24)
+    if ask.security_groups and request.version >= 20:
+        raise Invalid("exposed_ports: cannot be given together with security_groups", field="exposed_ports")
+    raise not_yet("exposed_ports", "exposed ports")
+
+
+def _check_host(asking: Asking, host: object) -> None:
+    if isinstance(host, str) and asking.nodes.named(host) is None:
+        raise NotFound(f"Requested host {host} could not be found.", code="requested-host-not-found")
+
+
+def not_yet(field: str, what: str) -> Unsupported:
+    """What the Container API has and Krater has not, yet."""
+    return Unsupported(f"{field}: Krater does not have {what} yet.")

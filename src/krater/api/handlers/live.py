@@ -1,0 +1,167 @@
+"""Requests that a container's node answers now: logs, execute, top, stats, signals. Nothing of them is stored."""
+
+import re
+import signal
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from krater.api.commands import workloads as commands
+from krater.api.commands.workloads import Asking
+from krater.api.handlers.answers import ACCEPTED, found
+from krater.api.handlers.asking import asking_of, change
+from krater.api.requests import Answer, Request
+from krater.api.schemas.actions import Execute, Kill, LogsQuery, TopQuery
+from krater.api.schemas.answers import ExecuteResult, StatsResult, TopResult
+from krater.api.schemas.decoding import decode_arguments, decode_query
+from krater.api.schemas.fields import plain, truth
+from krater.api.specs import split_words
+from krater.bus.interfaces import Request as BusRequest
+from krater.bus.interfaces import node_target
+from krater.bus.messages import Exec, Logs, Signal, Stats, Top
+from krater.errors import Invalid, KraterError, Unavailable, Unsupported
+from krater.store.interfaces import Workload
+
+T = TypeVar("T")
+
+_NODE_AWAY = "container-host-not-up"
+_MIB = 1 << 20
+_OVERTIME = 5.0
+_SINCE = "%Y-%m-%d %H:%M:%S,%f"
+_EPOCH = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_DIGITS = re.compile(r"[0-9]{1,3}")
+
+
+async def call_node(
+    request: Request, asking: Asking, workload: Workload, message: BusRequest[T], extra: float = 0.0
+) -> T:
+    """Ask the node of a workload. Unavailable, in words for a person, when it cannot answer."""
+    node = workload.placement.node
+    if node is None:
+        raise Unavailable("The container has no node yet: try again in a moment.", code=_NODE_AWAY)
+    if not asking.nodes.is_alive(node, asking.at):
+        raise _no_answer()
+    target, timeout = node_target(node), request.backing.settings.api.node_timeout + extra
+    try:
+        return await request.backing.bus.call(target, message, timeout)
+    except Unavailable as error:
+        if target in error.message:  # the bus's own words: which node it is, is the operator's business
+            raise _no_answer() from error
+        raise Unavailable(error.message, code=_NODE_AWAY) from error
+
+
+def _no_answer() -> Unavailable:
+    return Unavailable(
+        "The node of this container does not answer now. What runs there goes on running; try again later.",
+        code=_NODE_AWAY,
+    )
+
+
+async def _ready(request: Request, operation: str) -> tuple[Asking, Workload]:
+    """The container, if the caller may and its state allows it."""
+    asking, ident = await asking_of(request), request.params["container"]
+    workload = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
+    return asking, workload
+
+
+async def logs(request: Request) -> Answer:
+    """What the container wrote, as one JSON string."""
+    ask = decode_query(request, LogsQuery)
+    since = _since(ask.since)
+    asking, workload = await _ready(request, "logs")
+    if workload.placement.node is None:
+        return found("")
+    message = Logs(
+        workload.id,
+        stdout=truth(ask.stdout),
+        stderr=truth(ask.stderr),
+        timestamps=truth(ask.timestamps),
+        tail=int(ask.tail) if ask.tail.isdigit() else None,
+        since=since,
+        limit=request.backing.settings.api.log_limit,
+    )
+    answer = await call_node(request, asking, workload, message)
+    return found(answer.text.decode(errors="replace"))
+
+
+def _since(text: str) -> float | None:
+    if text in ("", "None"):
+        return None
+    if _EPOCH.fullmatch(text):
+        return float(text)
+    try:
+        return datetime.strptime(text if "," in text else f"{text},0", _SINCE).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise Invalid("since: expected seconds since 1970, or YYYY-MM-DD HH:MM:SS,mmm in UTC", field="since") from None
+
+
+async def execute(request: Request) -> Answer:
+    """Run a command inside and answer with what it said."""
+    ask = await decode_arguments(request, Execute)
+    words = tuple(plain(word, "command") for word in split_words("command", ask.command))
+    if not words:
+        raise Invalid("command: is empty", field="command")
+    asking, workload = await _ready(request, "execute")
+    if truth(ask.interactive) or not truth(ask.run):
+        raise Unsupported("execute: Krater does not have interactive commands yet; use run=true, interactive=false.")
+    settings = request.backing.settings.api
+    message = Exec(workload.id, words, settings.execute_timeout, settings.execute_limit)
+    answer = await call_node(request, asking, workload, message, extra=settings.execute_timeout + _OVERTIME)
+    return found(ExecuteResult(answer.output.decode(errors="replace"), answer.exit_code, None, None))
+
+
+async def top(request: Request) -> Answer:
+    """The processes inside."""
+    ask = decode_query(request, TopQuery)
+    ps_args = "" if ask.ps_args == "None" else plain(ask.ps_args, "ps_args")
+    asking, workload = await _ready(request, "top")
+    answer = await call_node(request, asking, workload, Top(workload.id, ps_args))
+    return found(TopResult(list(answer.titles), [list(row) for row in answer.rows]))
+
+
+async def stats(request: Request) -> Answer:
+    """One reading of what it uses."""
+    asking, workload = await _ready(request, "stats")
+    seen = await call_node(request, asking, workload, Stats(workload.id))
+    share = 100.0 * seen.memory_used / seen.memory_limit if seen.memory_limit else 0.0
+    body = StatsResult(
+        container=workload.name,
+        cpu=round(seen.cpu_percent, 2),
+        memory=round(seen.memory_used / _MIB, 2),
+        memory_limit=round(seen.memory_limit / _MIB, 2),
+        memory_percent=round(share, 2),
+        block=f"{seen.block_read}/{seen.block_written}",
+        net=f"{seen.net_received}/{seen.net_sent}",
+    )
+    return found(body)
+
+
+async def kill(request: Request) -> Answer:
+    """SIGKILL is an intent: the container shall not run. Any other signal is only handed to its process."""
+    number = read_signal((await decode_arguments(request, Kill)).signal)
+    if number == signal.SIGKILL:
+        asking, ident = await asking_of(request), request.params["container"]
+        await change(request, lambda tx: commands.kill(tx, asking, ident))
+        return ACCEPTED
+    asking, workload = await _ready(request, "kill")
+    failure: str | None = None
+    try:
+        await call_node(request, asking, workload, Signal(workload.id, number))
+    except KraterError as error:
+        failure = error.message
+        raise
+    finally:
+        await request.backing.store.write(lambda tx: commands.note_signal(tx, asking, workload, failure))
+    return ACCEPTED
+
+
+def read_signal(text: str) -> int:
+    """`KILL`, `SIGKILL`, `sigkill`, `9`; `None` is the default."""
+    if text == "None":
+        return signal.SIGKILL
+    if _DIGITS.fullmatch(text) and int(text) in range(1, signal.NSIG):
+        return int(text)
+    name = text.upper()
+    found = signal.Signals.__members__.get(name if name.startswith("SIG") else f"SIG{name}")
+    if found is None:
+        raise Invalid(f"signal: there is no signal {text!r}", field="signal")
+    return int(found)

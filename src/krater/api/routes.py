@@ -1,0 +1,276 @@
+"""Every URL, method and microversion of the API, in one table: what routes requests, makes the OpenAPI document, and
+drives the tests over all of it.
+
+Paths stand here without `/v1`: it is optional before a collection, as in the Container API.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from krater.api.errors import UnknownPath, WrongMethod
+from krater.api.handlers import (
+    availability_zones,
+    container_actions,
+    containers,
+    creating,
+    documents,
+    hosts,
+    images,
+    live,
+    networks,
+    operations,
+    services,
+    versions,
+)
+from krater.api.handlers.missing import missing
+from krater.api.microversions import ALL, Versions
+from krater.api.requests import Handler
+from krater.api.schemas import actions as arguments
+from krater.api.schemas import answers
+from krater.api.schemas.containers import Create40, CreateQuery, DeleteQuery, Update
+from krater.api.schemas.images import PullImage
+from krater.api.schemas.networks import (
+    CreateNetwork,
+    CreatePort,
+    NetworkEntry,
+    NetworkList,
+    PortEntry,
+    PortList,
+)
+from krater.api.schemas.services import DisableService, ForceDownService, ServiceName
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. `rule` is the policy rule that guards it; `versions` None: outside of microversions.
+
+    `query`, `body` and `answer` are the types of what comes and goes; `either` may come in query or body.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    status: int = 200
+    versions: Versions | None = ALL
+    rule: str = ""
+    query: type[Struct] | None = None
+    body: type[Struct] | None = None
+    either: type[Struct] | None = None
+    answer: type[Struct] | None = None
+    public: bool = False
+    summary: str = ""
+
+
+_ONE = "/containers/{container}"
+_LISTED = answers.ContainerList
+
+
+def _on_container(
+    action: str, handler: Handler, status: int, *, method: str = "POST", versions: Versions = ALL, rule: str = "",
+    query: type[Struct] | None = None, either: type[Struct] | None = None, answer: type[Struct] | None = None,
+    body: type[Struct] | None = None,
+) -> Route:  # fmt: skip
+    """An operation on one container, guarded by the rule of its own name."""
+    return Route(
+        method,
+        f"{_ONE}/{action}",
+        handler,
+        status,
+        versions,
+        rule or f"container:{action}",
+        query,
+        body,
+        either,
+        answer,
+    )
+
+
+def _absent(method: str, path: str, what: str, versions: Versions = ALL) -> Route:
+    """An operation of the Container API that is not there yet."""
+    return Route(method, path, missing(what), 501, versions, summary=f"Not there yet: {what}.")
+
+
+DOCUMENTS = (
+    Route("GET", "/", versions.root, versions=None, public=True),
+    Route("GET", "/v1", versions.v1, public=True),
+    Route("GET", "/healthcheck", versions.healthcheck, versions=None, public=True),
+    Route("GET", "/openapi.json", documents.openapi, versions=None, public=True),
+    Route("GET", "/docs", documents.docs, versions=None, public=True),
+)
+
+CONTAINERS = (
+    Route("GET", "/containers", containers.list_all, rule="container:get_all", answer=_LISTED),
+    Route(
+        "POST", "/containers", creating.create, 202, ALL, "container:create", CreateQuery, Create40, None,
+        answers.Container,
+    ),
+    Route("GET", _ONE, containers.show, rule="container:get_one", answer=answers.Container),
+    Route("PATCH", _ONE, containers.update, 200, ALL, "container:update", None, Update, None, answers.Container),
+    Route("DELETE", _ONE, containers.delete, 204, ALL, "container:delete", DeleteQuery),
+)  # fmt: skip
+
+OPERATIONS = (
+    _on_container("start", operations.start, 202),
+    _on_container("stop", operations.stop, 202, query=arguments.Timeout),
+    _on_container("reboot", operations.reboot, 202, query=arguments.Timeout),
+    _on_container("rebuild", operations.rebuild, 202, either=arguments.Rebuild),
+    _on_container("pause", operations.pause, 202),
+    _on_container("unpause", operations.unpause, 202),
+    _on_container("kill", live.kill, 202, either=arguments.Kill),
+    _on_container("logs", live.logs, 200, method="GET", query=arguments.LogsQuery),
+    _on_container("execute", live.execute, 200, either=arguments.Execute, answer=answers.ExecuteResult),
+    _on_container("top", live.top, 200, method="GET", query=arguments.TopQuery, answer=answers.TopResult),
+    _on_container("stats", live.stats, 200, method="GET", answer=answers.StatsResult),
+    _on_container(
+        "resize_container", containers.resize, 202, versions=Versions(19), body=Update, answer=answers.Container
+    ),
+    _on_container(
+        "rename", containers.rename, 200, versions=Versions(last=13), either=arguments.Rename, answer=answers.Container
+    ),
+    _on_container(
+        "network_list", containers.network_list, 200, method="GET", versions=Versions(13), rule="container:get_one",
+        answer=answers.ContainerNetworks,
+    ),
+    Route(
+        "GET", f"{_ONE}/container_actions", container_actions.list_all, rule="container:actions",
+        answer=answers.ContainerActionList,
+    ),
+    Route(
+        "GET", f"{_ONE}/container_actions/{{request}}", container_actions.show, rule="container:actions",
+        answer=answers.ContainerActionDetail,
+    ),
+)  # fmt: skip
+
+ABSENT_OPERATIONS = (
+    _absent("POST", f"{_ONE}/execute_resize", "interactive commands (execute_resize)"),
+    _absent("GET", f"{_ONE}/attach", "the console (attach)"),
+    _absent("POST", f"{_ONE}/resize", "the console (resize)"),
+    _absent("GET", f"{_ONE}/get_archive", "copying files out of containers (get_archive)"),
+    _absent("POST", f"{_ONE}/put_archive", "copying files into containers (put_archive)"),
+    _absent("POST", f"{_ONE}/commit", "making images of containers (commit)"),
+    _absent("POST", f"{_ONE}/add_security_group", "security groups", Versions(last=14)),
+    _absent("POST", f"{_ONE}/remove_security_group", "security groups", Versions(last=14)),
+    _absent("POST", f"{_ONE}/network_detach", "taking containers off a network (network_detach)", Versions(6)),
+    _absent("POST", f"{_ONE}/network_attach", "putting containers on further networks (network_attach)", Versions(8)),
+)
+
+IMAGES = (
+    Route("GET", "/images", images.list_all, rule="image:get_all", answer=answers.ImageList),
+    Route("POST", "/images", images.pull, 202, rule="image:pull", body=PullImage, answer=answers.ImageEntry),
+    Route("GET", "/images/{image}", images.show, rule="image:get_one", answer=answers.ImageEntry),
+    Route("DELETE", "/images/{image}", images.delete, rule="image:delete"),
+    _absent("GET", "/images/{image}/search", "the search for images"),
+    _absent("GET", "/images/{image}/{part}/search", "the search for images"),
+    _absent("GET", "/images/{image}/{part}/{rest}/search", "the search for images"),
+)
+
+SINCE_HOSTS = Versions(4)
+NODES = (
+    Route("GET", "/hosts", hosts.list_all, 200, SINCE_HOSTS, "host:get_all", answer=answers.HostList),
+    Route("GET", "/hosts/{host}", hosts.show, 200, SINCE_HOSTS, "host:get", answer=answers.Host),
+    Route("GET", "/services", services.list_all, rule="zun-service:get_all", answer=answers.ServiceList),
+    Route("DELETE", "/services", services.delete, rule="zun-service:delete", query=ServiceName),
+    Route(
+        "PUT", "/services/enable", services.enable, rule="zun-service:enable", either=ServiceName,
+        answer=answers.ServiceChanged,
+    ),
+    Route(
+        "PUT", "/services/disable", services.disable, rule="zun-service:disable", either=DisableService,
+        answer=answers.ServiceChanged,
+    ),
+    Route(
+        "PUT", "/services/force_down", services.force_down, rule="zun-service:force_down", either=ForceDownService,
+        answer=answers.ServiceChanged,
+    ),
+    Route(
+        "GET", "/availability_zones", availability_zones.list_all, rule="availability_zones:get_all",
+        answer=answers.ZoneList,
+    ),
+)  # fmt: skip
+
+ABSENT = (
+    *(_absent(method, "/capsules", "capsules") for method in ("GET", "POST")),
+    *(_absent(method, "/capsules/{capsule}", "capsules") for method in ("GET", "DELETE")),
+    _absent("GET", "/quotas/{project}/defaults", "an API for quotas"),
+    *(_absent(method, "/quotas/{project}", "an API for quotas") for method in ("GET", "PUT", "DELETE")),
+    *(_absent(method, "/quota_classes/{name}", "an API for quotas") for method in ("GET", "PUT")),
+    *(_absent(method, "/registries", "registries with credentials") for method in ("GET", "POST")),
+    *(_absent(m, "/registries/{registry}", "registries with credentials") for m in ("GET", "PATCH", "DELETE")),
+)
+
+NETWORKS = (
+    Route("GET", "/networks", networks.list_all, rule="network:get_all", answer=NetworkList),
+    Route(
+        "POST", "/networks", networks.create, 200, ALL, "network:create_own", None, CreateNetwork, None, NetworkEntry
+    ),
+    Route("GET", "/networks/{network}", networks.show, rule="network:get_one", answer=NetworkEntry),
+    Route("DELETE", "/networks/{network}", networks.delete, 204, Versions(27), "network:delete_own"),
+    Route("GET", "/ports", networks.list_ports, rule="port:get_all", answer=PortList),
+    Route("POST", "/ports", networks.create_port, 200, ALL, "port:create", None, CreatePort, None, PortEntry),
+    Route("DELETE", "/ports/{port}", networks.delete_port, 204, ALL, "port:delete"),
+)
+
+ROUTES: tuple[Route, ...] = (
+    *DOCUMENTS,
+    *CONTAINERS,
+    *OPERATIONS,
+    *ABSENT_OPERATIONS,
+    *IMAGES,
+    *NODES,
+    *NETWORKS,
+    *ABSENT,
+)
+
+
+@dataclass(slots=True)
+class _Place:
+    """A node of the tree of paths: what can follow, and what is here."""
+
+    literal: dict[str, "_Place"] = field(default_factory=dict)
+    anything: "_Place | None" = None
+    methods: dict[str, tuple[Route, tuple[str, ...]]] = field(default_factory=dict)
+
+
+class Router:
+    """Finds the route of a request by walking the parts of its path."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Place()
+        for route in routes:
+            place, names = self._root, []
+            for part in route.path.strip("/").split("/"):
+                if part.startswith("{"):
+                    names.append(part.strip("{}"))
+                    place.anything = place = place.anything or _Place()
+                elif part:
+                    place = place.literal.setdefault(part, _Place())
+            place.methods[route.method] = (route, tuple(names))
+
+    def find(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
+        """The route and its parameters. UnknownPath, or WrongMethod with the methods there are."""
+        place, values = self._root, []
+        for part in segments:
+            follower = place.literal.get(part)
+            if follower is None:
+                follower = place.anything
+                values.append(part)
+            if follower is None:
+                raise UnknownPath("There is no such URL.")
+            place = follower
+        if not place.methods:
+            raise UnknownPath("There is no such URL.")
+        found = place.methods.get("GET" if method == "HEAD" else method)
+        if found is None:
+            allowed = ", ".join(sorted(place.methods))
+            raise WrongMethod(
+                f"{method[:20]} is not possible here; possible are {allowed}.", headers=((b"allow", allowed.encode()),)
+            )
+        route, names = found
+        return route, dict(zip(names, values, strict=True))
+
+
+def public_paths(routes: Iterable[Route]) -> frozenset[tuple[str, ...]]:
+    """The paths that are open to everybody, in parts."""
+    return frozenset(tuple(p for p in route.path.split("/") if p) for route in routes if route.public)

@@ -1,0 +1,1 @@
+"""What requests may say and what answers look like: msgspec types, from which the OpenAPI document is made, too."""

@@ -1,0 +1,79 @@
+"""Arguments of the operations on a container. Unknown ones are ignored, as the Container API has it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from krater.api.schemas.fields import Boolean, BooleanExtended, Name, Positive
+
+_END = r"(?![\s\S])"
+_EXEC_ID = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}", description="64 hexadecimal digits")]
+
+
+class Nothing(Struct):
+    """No arguments."""
+
+
+class Timeout(Struct):
+    """How long to wait between asking a process to end and killing it."""
+
+    timeout: Annotated[
+        str, Meta(pattern=rf"^[0-9]{{0,6}}{_END}", description="a number of seconds from 0 to 999999")
+    ] = ""
+
+
+class Rebuild(Struct):
+    """What to build anew from."""
+
+    image: (
+        Annotated[str, Meta(min_length=2, max_length=255, description="an image name of 2 to 255 characters")] | None
+    ) = None
+    image_driver: Annotated[Literal["docker", "glance", "None", ""], Meta(description="docker or glance")] | None = None
+
+
+class Kill(Struct):
+    """The signal to send."""
+
+    signal: Annotated[
+        str, Meta(min_length=1, max_length=20, description="the name or number of a signal, such as SIGKILL, HUP or 9")
+    ] = "SIGKILL"
+
+
+class LogsQuery(Struct):
+    """Which part of a log."""
+
+    stdout: BooleanExtended = True
+    stderr: BooleanExtended = True
+    timestamps: BooleanExtended = False
+    tail: Annotated[str, Meta(pattern=rf"^([0-9]{{1,9}}|all|None|){_END}", description="a number of lines, or all")] = (
+        "all"
+    )
+    since: Annotated[str, Meta(max_length=40, description="seconds since 1970, or YYYY-MM-DD HH:MM:SS,mmm")] = ""
+
+
+class Execute(Struct):
+    """A command to run inside."""
+
+    command: Annotated[str, Meta(min_length=1, max_length=131072, description="a command line")]
+    run: Boolean = True
+    interactive: Boolean = False
+
+
+class ExecuteResize(Struct):
+    """The size of the terminal of a command."""
+
+    exec_id: _EXEC_ID
+    h: Positive
+    w: Positive
+
+
+class TopQuery(Struct):
+    """Which columns."""
+
+    ps_args: Annotated[str, Meta(max_length=1000, description="arguments of ps")] = ""
+
+
+class Rename(Struct):
+    """The new name."""
+
+    name: Name

@@ -1,0 +1,193 @@
+"""From a checked request to the specification that is stored: defaults, ranges, and spellings made plain. Pure."""
+
+import random
+import shlex
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+from msgspec import UNSET
+
+from krater.api.schemas.containers import CreateBase, NetItem, RestartPolicyAsk
+from krater.api.schemas.decoding import CODE
+from krater.api.schemas.fields import Scalar, plain, truth
+from krater.cloud.interfaces import NetAsk
+from krater.config import LimitSettings
+from krater.errors import Invalid
+from krater.model.image import parse_image
+from krater.model.network import NetRequest
+from krater.model.workload import (
+    ContainerSpec,
+    PullPolicy,
+    Resources,
+    RestartName,
+    RestartPolicy,
+    WorkloadSpec,
+)
+
+_GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"),
+    *("nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+)
+
+
+def default_name() -> str:
+    """A name for a container whose user gave none, such as `omega-7-container`."""
+    return f"{random.choice(_GREEK)}-{random.randint(1, 24)}-container"  # noqa: S311
+
+
+def read_cpu(value: float | str, limits: LimitSettings) -> float:
+    """Cores, within the operator's limits."""
+    return _within("cpu", float(value), limits.minimum_cpus, limits.maximum_cpus, "cores")
+
+
+def read_memory(value: int | str, limits: LimitSettings) -> int:
+    """MiB, within the operator's limits."""
+    return int(_within("memory", int(value), limits.minimum_memory, limits.maximum_memory, "MiB"))
+
+
+def read_resources(ask: CreateBase, limits: LimitSettings) -> Resources:
+    """What a container asks of its node, with defaults filled in."""
+    cpu = limits.default_cpu if ask.cpu is None else read_cpu(ask.cpu, limits)
+    memory = limits.default_memory if ask.memory is None else read_memory(ask.memory, limits)
+    disk = limits.default_disk
+    if ask.disk is not None:
+        disk = int(_within("disk", int(ask.disk), limits.minimum_disk, limits.maximum_disk, "GiB"))
+    return Resources(cpu, memory, disk)
+
+
+def _within(field: str, value: float, least: float, most: float, unit: str) -> float:
+    if least <= value <= most:
+        return value
+    raise Invalid(
+        f"{field}: {value:g} is out of range; allowed are {least:g} to {most:g} {unit}", field=field, code=CODE
+    )
+
+
+def read_image(name: str) -> str:
+    """An image name that image tools can read."""
+    try:
+        parse_image(name)
+    except Invalid as error:
+        raise Invalid(error.message, field="image", code="reference-invalid-format") from None
+    return name
+
+
+def read_command(value: object) -> tuple[str, ...] | None:
+    """A command: a list, or (at old versions) one string in a shell's quoting. An empty one is none."""
+    if isinstance(value, str):
+        return _words("command", split_words("command", value))
+    if isinstance(value, list):
+        return _words("command", value)
+    return None
+
+
+def split_words(field: str, text: str) -> list[str]:
+    """A command line as a shell would split it."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise Invalid(f"{field}: cannot be split into words: {error}", field=field) from None
+
+
+def _words(field: str, words: Iterable[Scalar]) -> tuple[str, ...] | None:
+    return tuple(plain(_text(word), field) for word in words) or None
+
+
+def _text(value: Scalar | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _texts(field: str, values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
+    return {plain(key, field): plain(_text(value), field) for key, value in (values or {}).items()}
+
+
+def _environment(values: Mapping[str, str] | None) -> dict[str, str]:
+    for key in values or {}:
+        if "=" in key:
+            raise Invalid("environment: a name must not contain '='", field="environment", code=CODE)
+    return _texts("environment", values)
+
+
+def read_restart(ask: RestartPolicyAsk | None) -> RestartPolicy | None:
+    """A restart policy. Counting goes with `on-failure` only."""
+    if ask is None:
+        return None
+    name, maximum = RestartName(ask.name), int(ask.maximum or 0)
+    if name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED) and maximum != 0:
+        raise Invalid(
+            f"restart_policy: MaximumRetryCount must be 0 with {ask.name}; it goes with on-failure only",
+            field="restart_policy",
+        )
+    return RestartPolicy(name, 0 if name is RestartName.NO else maximum)
+
+
+def net_asks(items: Iterable[NetItem] | None) -> list[NetAsk]:
+    """The networks and ports a request names, not yet looked up."""
+    asks = []
+    for index, item in enumerate(items or ()):
+        place = f"nets[{index}]"
+        if (item.network is None) == (item.port is None):
+            raise Invalid(f"{place}: expected exactly one of network and port", field="nets", code=CODE)
+        fixed = [
+            _address(f"{place}.v{version}-fixed-ip", text, version)
+            for version, text in ((4, item.v4_fixed_ip), (6, item.v6_fixed_ip))
+            if text is not None
+        ]
+        asks.append(NetAsk(item.network, item.port, tuple(fixed)))
+    return asks
+
+
+def _address(place: str, text: str, version: int) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        address = None
+    if address is None or address.version != version:
+        raise Invalid(f"{place}: expected an IPv{version} address", field="nets", code=CODE)
+    return str(address)
+
+
+def has_tty(ask: CreateBase, minor: int) -> bool:
+    """From 1.20 to 1.35 a terminal went with standard input, whatever was said of it."""
+    if 20 <= minor <= 35 and ask.interactive is not UNSET:
+        return truth(ask.interactive)
+    return truth(ask.tty)
+
+
+def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -> ContainerSpec:
+    """The one container of the workload."""
+    policy = ask.image_pull_policy
+    return ContainerSpec(
+        id=id,
+        name=ask.name or default_name(),
+        image=read_image(ask.image),
+        resources=resources,
+        command=read_command(getattr(ask, "command", None)),
+        entrypoint=_words("entrypoint", getattr(ask, "entrypoint", None) or ()),
+        environment=_environment(ask.environment),
+        labels=_texts("labels", ask.labels),
+        workdir=plain(ask.workdir, "workdir") if ask.workdir else None,
+        interactive=ask.interactive is not UNSET and truth(ask.interactive),
+        tty=has_tty(ask, minor),
+        privileged=ask.privileged is not None and truth(ask.privileged),
+        pull_policy=PullPolicy(policy.lower()) if policy is not None else None,
+    )
+
+
+def workload_spec(
+    ask: CreateBase, container: ContainerSpec, restart: RestartPolicy | None, nets: tuple[NetRequest, ...]
+) -> WorkloadSpec:
+    """The whole workload."""
+    host = getattr(ask, "host", UNSET)
+    return WorkloadSpec(
+        containers=(container,),
+        restart=restart,
+        auto_remove=bool(ask.auto_remove),
+        auto_heal=truth(ask.auto_heal),
+        hostname=ask.hostname or None if ask.hostname is not UNSET else None,
+        nets=nets,
+        runtime=plain(ask.runtime, "runtime") if ask.runtime else None,
+        availability_zone=plain(ask.availability_zone, "availability_zone") if ask.availability_zone else None,
+        hints=_texts("hints", ask.hints),
+        host=host if isinstance(host, str) else None,
+    )
