@@ -1,0 +1,129 @@
+"""`krater network`: the networks of a project, and addresses kept on them."""
+
+import click
+
+from krater.cli.arguments import format_option
+from krater.cli.connection import pass_client
+from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.words import short_id
+from krater.client import Client
+from krater.client.answers import Network, Port
+
+
+def _ranges(network: Network) -> str:
+    return ", ".join(subnet["cidr"] for subnet in network["subnets"])
+
+
+def _gateways(network: Network) -> str:
+    return ", ".join(subnet["gateway"] or "" for subnet in network["subnets"])
+
+
+def _kind(network: Network) -> str:
+    return " ".join(word for word in ("shared", "internal") if network[word])
+
+
+_NETWORKS = (
+    Column("NAME", lambda n: n["name"], least=10),
+    Column("RANGE", _ranges, least=14),
+    Column("GATEWAY", _gateways, least=10, rank=2),
+    Column("KIND", _kind, rank=3),
+    Column("ID", lambda n: short_id(n["uuid"]), rank=1),
+)
+_PORTS = (
+    Column("ID", lambda p: p["uuid"]),
+    Column("ADDRESSES", lambda p: ", ".join(p["fixed_ips"]), least=12),
+    Column("MAC", lambda p: p["mac"], rank=2),
+    Column("CONTAINER", lambda p: short_id(p["device"]) if p["device"] else "", rank=1),
+)
+
+
+@click.group()
+def network() -> None:
+    """Manage networks."""
+
+
+@network.command()
+@format_option
+@pass_client
+def ls(client: Client, form: str) -> None:
+    """List the project's networks, and those shared with it."""
+    found = client.networks.list()
+    show_json(found) if form == "json" else show_table(found, _NETWORKS)
+
+
+@network.command()
+@click.argument("name")
+@format_option
+@pass_client
+def show(client: Client, name: str, form: str) -> None:
+    """Show all about a network."""
+    found = client.networks.show(name)
+    if form == "json":
+        show_json(found)
+        return
+    show_panel(
+        [
+            ("name", found["name"]),
+            ("id", found["uuid"]),
+            ("range", _ranges(found)),
+            ("gateway", _gateways(found)),
+            ("kind", _kind(found) or "ordinary"),
+            ("mtu", str(found["mtu"])),
+        ]
+    )
+
+
+@network.command()
+@click.argument("name")
+@click.option("--internal", is_flag=True, help="Without a way out.")
+@format_option
+@pass_client
+def create(client: Client, name: str, internal: bool, form: str) -> None:
+    """Make a network. Krater chooses its range."""
+    made = client.networks.create(name, internal=internal)
+    show_json(made) if form == "json" else print(f"{made['name']}  {_ranges(made)}")
+
+
+@network.command()
+@click.argument("names", nargs=-1, required=True)
+@pass_client
+def rm(client: Client, names: tuple[str, ...]) -> None:
+    """Remove networks that nothing uses."""
+    for name in names:
+        client.networks.delete(name)
+        print(name)
+
+
+@network.group()
+def port() -> None:
+    """Manage addresses that outlive their containers."""
+
+
+@port.command("ls")
+@format_option
+@pass_client
+def list_ports(client: Client, form: str) -> None:
+    """List ports, those of containers as well."""
+    found: list[Port] = client.ports.list()
+    show_json(found) if form == "json" else show_table(found, _PORTS)
+
+
+@port.command("create")
+@click.argument("network")
+@click.option("--ip", "addresses", multiple=True, metavar="ADDRESS", help="Address to have; else a free one.")
+@format_option
+@pass_client
+def create_port(client: Client, network: str, addresses: tuple[str, ...], form: str) -> None:
+    """Keep an address on a network. Use it with `krater run --net port=ID`."""
+    made = client.ports.create(network, *addresses)
+    show_json(made) if form == "json" else print(f"{made['uuid']}  {', '.join(made['fixed_ips'])}")
+
+
+@port.command("rm")
+@click.argument("ids", nargs=-1, required=True)
+@pass_client
+def remove_ports(client: Client, ids: tuple[str, ...]) -> None:
+    """Give addresses up."""
+    for id in ids:
+        client.ports.delete(id)
+        print(id)

@@ -1,0 +1,97 @@
+"""`krater rm`."""
+
+import time
+
+import click
+
+from krater.cli.arguments import containers_argument, no_wait_option
+from krater.cli.connection import access_of, pass_client
+from krater.cli.failures import FAILED, complain, report
+from krater.cli.lifecycle import settled
+from krater.cli.progress import Progress
+from krater.cli.words import progress_words
+from krater.client import ApiError, Client, Conflict, NotAllowed, NotAuthenticated, NotFound
+from krater.client.answers import Container
+
+PATIENCE = 120.0
+
+_PLAIN = ("Created", "Stopped", "Error", "Deleted", "Dead")
+
+
+@click.command()
+@containers_argument
+@click.option("-f", "--force", is_flag=True, help="Also those that are not stopped; what is gone is fine.")
+@no_wait_option
+@pass_client
+def rm(client: Client, containers: tuple[str, ...], force: bool, no_wait: bool) -> int:
+    """Remove containers and wait until they are gone."""
+    asked, code = [], 0
+    for text in containers:
+        try:
+            container = client.containers.find(text)
+            remove(client, container, force=force)
+        except NotAuthenticated:
+            raise
+        except NotFound as error:
+            if not force:  # with it, "gone already" is as good as gone
+                report(error, access_of(click.get_current_context()))
+                code = FAILED
+        except ApiError as error:
+            report(error, access_of(click.get_current_context()))
+            code = FAILED
+        else:
+            asked.append(container)
+    with Progress() as progress:
+        for container in asked:
+            last = None if no_wait else _gone(client, container, progress)
+            progress.clear()
+            if last is None:
+                print(container["name"], flush=True)
+            else:
+                words = progress_words(last)
+                complain(f"{container['name']} is not gone yet ({words}); Krater goes on removing it.")
+                code = FAILED
+    return code
+
+
+def remove(client: Client, container: Container, *, force: bool) -> None:
+    """Have it removed, in the gentlest way that its state and the user allow. Returns before it is gone."""
+    name, uuid, status = container["name"], container["uuid"], container["status"]
+    if status == "Deleting":
+        return  # somebody asked already
+    if status in _PLAIN:
+        client.containers.delete(uuid)
+    elif not force:
+        raise Conflict(f"{name} is {status}. Stop it first (krater stop {name}) or use rm -f.", status=409)
+    elif status == "Paused":
+        client.containers.unpause(uuid)
+        settled(client, container, Progress())
+        client.containers.delete(uuid, stop=True)
+    else:
+        _remove_at_once(client, uuid, name)
+
+
+def _remove_at_once(client: Client, uuid: str, name: str) -> None:
+    """Stop and remove; where the state does not allow that, as when it is being made, only administrators can."""
+    try:
+        client.containers.delete(uuid, stop=True)
+    except Conflict as error:
+        try:
+            client.containers.delete(uuid, force=True)
+        except NotAllowed:
+            raise Conflict(
+                f"{error.title.rstrip('.')}. Wait, or ask an administrator to remove {name}.", status=409
+            ) from error
+
+
+def _gone(client: Client, container: Container, progress: Progress) -> Container | None:
+    """Wait until it is gone; its state when it is not after PATIENCE."""
+    end = time.monotonic() + PATIENCE
+    try:
+        for state in client.containers.watch(container["uuid"]):
+            if time.monotonic() > end:
+                return state
+            progress.say(f"{state['name']}: {progress_words(state)}")
+    except NotFound:
+        pass
+    return None

@@ -1,0 +1,119 @@
+"""What is shown of a container, in words. Pure."""
+
+from datetime import UTC, datetime
+
+from krater.client.answers import Container
+
+_TASKS = {
+    "image_pulling": "pulling the image",
+    "container_creating": "being created",
+    "container_starting": "starting",
+    "container_deleting": "being removed",
+    "container_stopping": "stopping",
+    "container_rebooting": "restarting",
+    "container_pausing": "pausing",
+    "container_unpausing": "unpausing",
+    "container_killing": "being killed",
+    "container_rebuilding": "being rebuilt",
+    "network_attaching": "joining a network",
+    "network_detaching": "leaving a network",
+}
+
+SHORT_ID = 12
+
+
+def short_id(identifier: str) -> str:
+    """The beginning of an id, enough to name it by."""
+    return identifier[:SHORT_ID]
+
+
+def task_words(container: Container) -> str:
+    """What is being done to it; empty when nothing is."""
+    task = container["task_state"] or ""
+    return _TASKS.get(task, task.replace("_", " "))
+
+
+def progress_words(container: Container) -> str:
+    """For somebody who waits: what is being done, and what is in the way."""
+    words = task_words(container) or container["status"].lower()
+    return f"{words}: {container['status_reason']}" if container["status_reason"] else words
+
+
+def status_words(container: Container) -> str:
+    """For a table: as short as it can be, and all that matters."""
+    status, detail = container["status"], (container["status_detail"] or "").strip()
+    task, reason = task_words(container), container["status_reason"] or ""
+    if status in ("Running", "Stopped", "Paused") and detail and detail != "Created":
+        words = detail
+    elif status in ("Error", "Unknown", "Dead") and reason:
+        return f"{status}: {reason}"
+    else:
+        words = status
+    if task:
+        return f"{words}, {task}" if status != "Creating" or task != "being created" else words
+    return words
+
+
+def status_color(container: Container) -> str | None:
+    """A colour that says whether to look closer."""
+    status = container["status"]
+    if status in ("Error", "Dead", "Unknown"):
+        return "red"
+    if container["task_state"] or status in ("Creating", "Restarting", "Rebuilding", "Deleting", "Paused"):
+        return "yellow"
+    return "green" if status == "Running" else "grey"
+
+
+def addresses(container: Container) -> list[str]:
+    """Its addresses on all networks."""
+    return [a["addr"] for found in (container["addresses"] or {}).values() for a in found]
+
+
+def trouble(container: Container | None, name: str) -> str:
+    """One sentence about a container that is not as it was asked to be."""
+    if container is None:
+        return f"{name} is gone."
+    reason = container["status_reason"] or (container["status_detail"] or "").strip()
+    words = task_words(container)
+    state = container["status"] + (f" ({words})" if words else "")
+    return f"{name}: {reason}" if reason and container["status"] == "Error" else f"{name} is {state}. {reason}".strip()
+
+
+def mebibytes(amount: float) -> str:
+    """An amount given in MiB."""
+    return f"{amount:.0f}M" if amount < 1024 else f"{amount / 1024:.3g}G"
+
+
+def size(amount: str | float | None) -> str:
+    """An amount given in bytes, as a number or its digits; other text stays as it is."""
+    try:
+        left = float(amount or 0)
+    except ValueError:
+        return str(amount)
+    if amount in (None, ""):
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if left < 1000:
+            return f"{left:.3g}{unit}"
+        left /= 1000
+    return f"{left:.3g}TB"
+
+
+def moment(text: str | None) -> str:
+    """A time of the API, to the second."""
+    return (text or "").replace("T", " ").partition(".")[0].partition("+")[0]
+
+
+def took(start: str | None, finish: str | None) -> str:
+    """How long it took, or has taken until now."""
+    if not start:
+        return ""
+    begun = _utc(start)
+    seconds = max(0.0, ((_utc(finish) if finish else datetime.now(UTC)) - begun).total_seconds())
+    text = f"{seconds:.2f}s" if seconds < 10 else f"{seconds:.0f}s" if seconds < 600 else f"{seconds / 60:.0f}min"
+    return text if finish else f"{text} so far"
+
+
+def _utc(text: str) -> datetime:
+    parsed = datetime.fromisoformat(text)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

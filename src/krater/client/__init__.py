@@ -1,0 +1,50 @@
+"""Krater's API for Python programs. Start at `Client`.
+
+Imports nothing else of Krater and only the standard library, so that it can be used, and read, on its own.
+"""
+
+from krater.client.access import Access, find_access
+from krater.client.answers import Container, Image
+from krater.client.api import Client
+from krater.client.errors import (
+    AccessError,
+    ApiError,
+    BadAnswer,
+    ClientError,
+    Conflict,
+    InvalidRequest,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    NotNow,
+    NotSettled,
+    NotThere,
+    ServerFailed,
+    Unreachable,
+)
+from krater.client.states import exit_code, is_over, is_settled
+
+__all__ = [
+    "Access",
+    "AccessError",
+    "ApiError",
+    "BadAnswer",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Container",
+    "Image",
+    "InvalidRequest",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "NotNow",
+    "NotSettled",
+    "NotThere",
+    "ServerFailed",
+    "Unreachable",
+    "exit_code",
+    "find_access",
+    "is_over",
+    "is_settled",
+]

@@ -1,0 +1,217 @@
+"""Containers."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, Unpack, cast
+
+from krater.client.answers import Action, Container, Executed, NewContainer, Processes, Stats
+from krater.client.errors import Conflict, NotFound, NotSettled
+from krater.client.following import Question, follow
+from krater.client.session import Params, Session, segment
+from krater.client.states import is_id, is_over, is_settled
+
+Actions = list[Action]  # `list` is a method below
+
+CURSOR_HEADER, WAIT_HEADER = "X-Krater-Log-Cursor", "X-Krater-Log-Wait"
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+
+
+class Containers:
+    """Containers of the caller's project. A container is named by its id or its name."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def list(
+        self, *, all_projects: bool = False, filters: Mapping[str, str | Sequence[str]] | None = None
+    ) -> list[Container]:
+        """All containers, oldest first, however many pages that takes.
+
+        `filters` are exact: name, image, status, host, task_state, memory, ...; of several values one has to match.
+        """
+        params: dict[str, str | bool | list[str] | None] = {"all_projects": all_projects or None}
+        for key, value in (filters or {}).items():
+            params[key] = value if isinstance(value, str) else [*value]
+        return list(self._session.pages("/v1/containers", "containers", params))
+
+    def show(self, container: str) -> Container:
+        """One container, by id or name."""
+        return cast(Container, self._session.get(_path(container)))
+
+    def find(self, text: str) -> Container:
+        """One container by id, name, or the beginning of its id when only one begins so."""
+        try:
+            return self.show(text)
+        except NotFound:
+            if not is_id(text):
+                raise
+            found = [c for c in self.list() if c["uuid"].startswith(text)]
+            if len(found) > 1:
+                names = ", ".join(f"{c['uuid'][:12]} ({c['name']})" for c in found[:4])
+                more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+                raise Conflict(f"The ids of {names}{more} begin with {text}.", status=409) from None
+            if not found:
+                raise
+            return found[0]
+
+    def create(self, *, run: bool = False, **wanted: Unpack[NewContainer]) -> Container:
+        """Make a container, and start it if `run`. Answers at once; `watch` and `settled` tell how it goes on."""
+        return cast(Container, self._session.post("/v1/containers", {"run": run or None}, dict(wanted)))
+
+    def run(self, **wanted: Unpack[NewContainer]) -> Container:
+        """Make a container and start it. Answers at once."""
+        return self.create(run=True, **wanted)
+
+    def update(
+        self,
+        container: str,
+        *,
+        cpu: float | None = None,
+        memory: int | None = None,
+        name: str | None = None,
+        auto_heal: bool | None = None,
+    ) -> Container:
+        """Change the limits (cores, MiB), the name, or whether it is healed. What is None stays."""
+        wanted = {"cpu": cpu, "memory": memory, "name": name, "auto_heal": auto_heal}
+        changes = {key: value for key, value in wanted.items() if value is not None}
+        return cast(Container, self._session.ask("PATCH", _path(container), body=changes))
+
+    def rename(self, container: str, name: str) -> Container:
+        """Give it another name."""
+        return self.update(container, name=name)
+
+    def delete(self, container: str, *, stop: bool = False, force: bool = False) -> None:
+        """Remove it, in the background. `stop` stops it first if it runs; `force` is for administrators."""
+        self._session.ask("DELETE", _path(container), {"stop": stop or None, "force": force or None})
+
+    def start(self, container: str) -> None:
+        """Start its process."""
+        self._act(container, "start")
+
+    def stop(self, container: str, *, timeout: int | None = None) -> None:
+        """Ask its process to end, and kill it after `timeout` seconds."""
+        self._act(container, "stop", {"timeout": timeout})
+
+    def restart(self, container: str, *, timeout: int | None = None) -> None:
+        """Stop it if it runs, and start it."""
+        self._act(container, "reboot", {"timeout": timeout})
+
+    def rebuild(self, container: str, *, image: str | None = None, image_driver: str | None = None) -> None:
+        """Make it anew from its image, or another, keeping id and addresses."""
+        self._act(container, "rebuild", {"image": image, "image_driver": image_driver})
+
+    def pause(self, container: str) -> None:
+        """Freeze its processes."""
+        self._act(container, "pause")
+
+    def unpause(self, container: str) -> None:
+        """Thaw its processes."""
+        self._act(container, "unpause")
+
+    def kill(self, container: str, *, signal: str | None = None) -> None:
+        """Send a signal (by name or number; SIGKILL) to its first process."""
+        self._act(container, "kill", {"signal": signal})
+
+    def logs(
+        self,
+        container: str,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        timestamps: bool = False,
+        tail: str | None = None,
+        since: str | None = None,
+    ) -> str:
+        """What it wrote. `tail` is a number of lines, `since` seconds since 1970."""
+        params: Params = {
+            "stdout": stdout,
+            "stderr": stderr,
+            "timestamps": timestamps,
+            "tail": tail,
+            "since": since,
+        }
+        return self._session.get(_path(container) + "/logs", params) or ""
+
+    def follow(
+        self,
+        container: str,
+        *,
+        timestamps: bool = False,
+        tail: str | None = None,
+        since: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Iterator[str]:
+        """Pieces of what it writes, as it writes it, until it is over."""
+        return follow(
+            lambda: is_over(self.show(container)),
+            lambda question: self._read_log(container, question),
+            tail=tail,
+            since=since,
+            timestamps=timestamps,
+            sleep=sleep,
+        )
+
+    def _read_log(self, container: str, question: Question) -> tuple[str, str | None]:
+        """The cursor travels in headers: other servers of this API refuse query keys they do not know."""
+        params = {"tail": question.tail, "since": question.since, "timestamps": question.timestamps}
+        extra = {CURSOR_HEADER: question.cursor or "", WAIT_HEADER: f"{question.wait:g}"}
+        text, headers = self._session.exchange("GET", _path(container) + "/logs", params, extra=extra)
+        return text or "", headers.get(CURSOR_HEADER.lower()) or None
+
+    def execute(self, container: str, command: str | Sequence[str]) -> Executed:
+        """Run a command inside it and wait for its end. A sequence is quoted so that it arrives word for word."""
+        words = command if isinstance(command, str) else shlex.join(command)
+        body = {"command": words, "run": True, "interactive": False}
+        return cast(Executed, self._session.post(_path(container) + "/execute", body=body))
+
+    def top(self, container: str, ps_args: str | None = None) -> Processes:
+        """Its processes."""
+        return cast(Processes, self._session.get(_path(container) + "/top", {"ps_args": ps_args}))
+
+    def stats(self, container: str) -> Stats:
+        """What it uses now."""
+        return cast(Stats, self._session.get(_path(container) + "/stats"))
+
+    def actions(self, container: str) -> Actions:
+        """What was asked of it, newest first."""
+        answer = self._session.get(_path(container) + "/container_actions")
+        return cast(Actions, answer["containerActions"])
+
+    def action(self, container: str, request_id: str) -> Action:
+        """One thing asked of it, with the steps it took."""
+        path = f"{_path(container)}/container_actions/{segment(request_id)}"
+        return cast(Action, self._session.get(path))
+
+    def watch(self, container: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Container]:
+        """Its state, again and again, less often as time goes by. Ends with NotFound when it is gone."""
+        pause = FIRST_PAUSE
+        while True:
+            yield self.show(container)
+            sleep(pause)
+            pause = min(pause * 1.3, LONGEST_PAUSE)
+
+    def wait(
+        self, container: str, until: Literal["settled", "over", "gone"] = "settled", *, timeout: float = 300.0
+    ) -> Container | None:
+        """Wait until nothing is being done to it, until its process has ended for good, or until it is removed.
+
+        None when it is gone. NotSettled after `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        try:
+            for state in self.watch(container):
+                if (until == "settled" and is_settled(state)) or (until == "over" and is_over(state)):
+                    return state
+                if time.monotonic() > end:
+                    raise NotSettled(f"{state['name']} is not {until} after {timeout:g} seconds: {state['status']}.")
+        except NotFound:
+            pass
+        return None
+
+    def _act(self, container: str, action: str, params: Params | None = None) -> None:
+        self._session.post(f"{_path(container)}/{action}", params)
+
+
+def _path(container: str) -> str:
+    return "/v1/containers/" + segment(container)

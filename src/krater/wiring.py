@@ -1,0 +1,249 @@
+"""The one place that chooses adapters and hands them to roles.
+
+The embedded profile is all roles in one process, over the adapters that need nothing but this machine.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from krater.agent.runtimes.fake import FakeEngineWorld, FakeRuntime
+from krater.agent.runtimes.interfaces import Engine
+from krater.agent.runtimes.oci.runtime import OciOptions, OciRuntime
+from krater.agent.service import Agent
+from krater.agent.vif.dns import NameServer
+from krater.agent.vif.fake import FakeNetworkWorld, FakeVif
+from krater.agent.vif.interfaces import Vif
+from krater.agent.vif.native import NativeVif
+from krater.api.app import make_app
+from krater.api.identity import make_identity_app
+from krater.bus.local import LocalBus
+from krater.cloud.local.account_book import AccountBook as AccountBook
+from krater.cloud.local.accounts_file import AccountsFile
+from krater.cloud.local.allocations import LocalAllocations
+from krater.cloud.local.credentials import ensure_accounts
+from krater.cloud.local.identity import LocalIdentity, accounts_path
+from krater.cloud.local.networks import LocalNetworks
+from krater.cloud.local.own_networks import LocalOwnNetworks
+from krater.cloud.local.tokens import TokenKeys
+from krater.config import Settings
+from krater.controller.service import Controller
+from krater.errors import Conflict, Permanent
+from krater.store.interfaces import Store
+from krater.store.sql import SqlStore
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def own_directory(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process alone. Conflict names the process that has it.
+
+    The lock is the kernel's and goes with the process, however it ends; the number in the file is for people.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (directory / "krater.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise Permanent(f"{directory} cannot be used: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise Conflict(f"{directory} is in use by another Krater, process {owner}") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+async def open_store(settings: Settings) -> Store:
+    """The database, brought up to date."""
+    return await SqlStore.open(settings.database_url)
+
+
+def open_accounts(settings: Settings) -> AccountBook:
+    """The accounts, for an operator to edit."""
+    return AccountBook(settings)
+
+
+async def open_runtime(settings: Settings) -> OciRuntime:
+    """The engine of this node, connected: Krater's own containerd is started if it does not run."""
+    runtime = _engine(settings)
+    await runtime.open()
+    return runtime
+
+
+async def clear_node(settings: Settings) -> None:
+    """Leave nothing of this Krater's containers, networks and engine on the machine. Its database and logs stay."""
+    runtime, vif = _engine(settings), _networks(settings, None)
+    await runtime.open()
+    await vif.open()
+    try:
+        for container in await runtime.list():
+            await runtime.remove(container)
+        for sandbox in await vif.sandboxes():
+            await vif.remove_sandbox(sandbox)
+        await vif.sweep()
+    finally:
+        await vif.close()
+        await runtime.close()
+
+
+def _engine(settings: Settings) -> OciRuntime:
+    own, agent = settings.core, settings.agent
+    options = OciOptions(
+        runtime=agent.runtime or None,
+        containerd_socket=agent.containerd or None,
+        cgroup_parent=own.instance,
+        pids_limit=agent.pids,
+    )
+    return OciRuntime(Path(own.directory) / "engine", options)
+
+
+def _networks(settings: Settings, names: NameServer | None) -> NativeVif:
+    own, network = settings.core, settings.network
+    return NativeVif(
+        own.instance,
+        Path(own.run_directory) / "netns",
+        pool_size=settings.agent.ready_namespaces,
+        nat=network.nat,
+        host_access=network.host_access,
+        names=names,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The parts of a node, real or fake."""
+
+    runtime: Engine
+    vif: Vif
+    names: NameServer
+
+
+class Embedded:
+    """All roles in this process, on this machine.
+
+    `fake` replaces engine and network by ones in memory: nothing runs, everything else is real.
+    """
+
+    def __init__(self, settings: Settings, *, fake: bool = False) -> None:
+        self._settings = settings
+        self._fake = fake
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Containers run on after it."""
+        settings = self._settings
+        with listening_socket(settings) as listener:
+            ensure_accounts(settings)
+            store = await open_store(settings)
+            bus = LocalBus()
+            try:
+                networks = LocalNetworks(store, settings.network)
+                allocations = LocalAllocations(store, settings.scheduler)
+                controller = Controller(settings, store, bus, networks, allocations)
+                await _live(controller, self._agent(bus), self._server(store, bus, networks), listener)
+            finally:
+                await bus.close()
+                await store.close()
+
+    def _agent(self, bus: LocalBus) -> Agent:
+        settings = self._settings
+        node = self._node()
+        return Agent(
+            node_id(settings),
+            settings.agent,
+            node.runtime,
+            node.vif,
+            bus,
+            node.names,
+            host=settings.core.host,
+            directory=settings.core.directory,
+            search=(settings.network.search_domain,),
+        )
+
+    def _node(self) -> _Node:
+        names = NameServer(self._settings.network.search_domain)
+        if self._fake:
+            return _Node(FakeRuntime(FakeEngineWorld()), FakeVif(FakeNetworkWorld()), names)
+        return _Node(_engine(self._settings), _networks(self._settings, names), names)
+
+    def _server(self, store: Store, bus: LocalBus, networks: LocalNetworks) -> "_Server":
+        settings = self._settings
+        keys = TokenKeys.load(Path(settings.core.directory) / "token.keys")
+        identity = LocalIdentity(settings.identity, AccountsFile(accounts_path(settings)), keys, store)
+        front = make_identity_app(settings.api, identity)
+        own = LocalOwnNetworks(store, settings.network, networks)
+        app = make_app(settings, store, bus, identity, networks, extra_mounts={"/identity": front}, own_networks=own)
+        return _Server(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=3,
+            )
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal that ended it once more, which would end us in the middle of letting go."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        yield
+
+    def _end(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def _live(controller: Controller, agent: Agent, server: _Server, listener: socket.socket) -> None:
+    """Run the roles until asked to end; one that fails ends all."""
+    async with asyncio.TaskGroup() as group:
+        roles = [group.create_task(controller.run()), group.create_task(agent.run())]
+        log.info("krater is ready", address=listener.getsockname()[:2])
+        await server.serve(sockets=[listener])
+        for role in roles:
+            role.cancel()
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """The API's socket. Permanent when its address cannot be had: before anything else is started."""
+    api = settings.api
+    try:
+        family = socket.getaddrinfo(api.host_ip, api.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((api.host_ip, api.port), family=family, backlog=2048)
+    except OSError as error:
+        raise Permanent(f"cannot listen on {api.host_ip} port {api.port}: {error.strerror}") from error
+
+
+def node_id(settings: Settings) -> str:
+    """This node's id: made once, kept beside the database."""
+    path = Path(settings.core.directory) / "node-id"
+    if not path.exists():
+        temporary = path.with_suffix(".new")
+        temporary.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
+        temporary.replace(path)
+    return path.read_text(encoding="ascii").strip()
