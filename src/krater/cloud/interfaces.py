@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from krater.model.network import NetRequest, Nic
+from krater.model.network import NetRequest, Network, Nic, Port
 from krater.model.node import Capacity
 from krater.model.workload import Resources
 
@@ -64,6 +64,63 @@ class Identity(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Project:
+    """Whose things they are."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token stands for. `project` is None, and `roles` empty, for one without a scope."""
+
+    token_id: str
+    user_id: str
+    user_name: str
+    project: Project | None
+    roles: tuple[str, ...]
+    methods: tuple[str, ...]
+    issued_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeAsk:
+    """The project a new token is for: a name or id, or None for the user's first one. `unscoped` asks for none."""
+
+    project: str | None = None
+    unscoped: bool = False
+
+
+class Issuer(Protocol):
+    """Who hands out tokens: the embedded profile's accounts. With Keystone there is none; Keystone does it."""
+
+    async def log_in(self, user: str, password: str, peer: str, scope: ScopeAsk) -> tuple[str, Grant]:
+        """A token for a user (name or id). Unauthenticated, the same for every reason; Unavailable when overrun."""
+        ...
+
+    async def exchange(self, token: str, scope: ScopeAsk) -> tuple[str, Grant]:
+        """A token for another scope, which ends when the given one does. Unauthenticated."""
+        ...
+
+    async def inspect(self, token: str) -> Grant:
+        """What a token stands for. Unauthenticated when it is not valid (any more)."""
+        ...
+
+    async def revoke(self, token: str) -> None:
+        """End a token now. Unauthenticated when it is not valid (any more)."""
+
+    async def list_projects(self, grant: Grant) -> list[Project]:
+        """The projects in which the user has a role."""
+        ...
+
+    async def list_all_projects(self) -> list[Project]:
+        """Every project: for administrators."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class NetAsk:
     """One item of `nets` as the user wrote it: a network's id or name, or a port's id, and addresses wanted."""
 
@@ -96,6 +153,36 @@ class Networks(Protocol):
     async def list_owned(self) -> set[str]:
         """Workloads that hold ports: for garbage collection."""
         ...
+
+
+class OwnNetworks(Protocol):
+    """Networks that users make in Krater itself, where no other service of the cloud does that."""
+
+    async def list(self, caller: Caller) -> Sequence[Network]:
+        """The caller's and the shared ones, oldest first; a project that has none is given its default one."""
+        ...
+
+    async def get(self, caller: Caller, ident: str) -> Network:
+        """By id or name. NotFound, Conflict. `default` is made when it is asked for first."""
+        ...
+
+    async def create(self, caller: Caller, name: str, *, internal: bool) -> Network:
+        """With a range of its own. Conflict for a name that is taken; NoCapacity when there is no range left."""
+        ...
+
+    async def delete(self, caller: Caller, ident: str) -> None:
+        """NotFound; Conflict while something uses it."""
+
+    async def ports(self, caller: Caller) -> Sequence[Port]:
+        """All ports of the project, oldest first."""
+        ...
+
+    async def create_port(self, caller: Caller, network: str, addresses: Sequence[str]) -> Port:
+        """A port that is the user's: it outlives containers. NotFound, Invalid, Conflict, NoCapacity."""
+        ...
+
+    async def delete_port(self, caller: Caller, id: str) -> None:
+        """NotFound; Conflict while a container uses it."""
 
 
 class Allocations(Protocol):

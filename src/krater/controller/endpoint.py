@@ -1,0 +1,99 @@
+"""What the controller answers on the bus: to the API that something changed, to the nodes all the rest."""
+
+from collections.abc import Callable, Sequence
+
+from krater.bus.interfaces import Handler
+from krater.bus.messages import (
+    Announce,
+    ImageTask,
+    Pull,
+    PullAnswer,
+    SendImages,
+    SendReports,
+    WorkloadChanged,
+)
+from krater.clock import Now
+from krater.controller.assignments import assignment
+from krater.controller.nodes import Nodes
+from krater.controller.reports import fold
+from krater.errors import Invalid
+from krater.model.assignment import NodeImage
+from krater.model.image import DEFAULT_TAG, parse_image
+from krater.store.interfaces import Image, Store, Tx, Workload
+
+
+class Endpoint:
+    """One method a message."""
+
+    def __init__(self, store: Store, nodes: Nodes, now: Now, wake: Callable[[str], None]) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._now = now
+        self._wake = wake
+
+    @property
+    def handlers(self) -> dict[type, Handler]:
+        """For `bus.serve`."""
+        return {
+            WorkloadChanged: self.workload_changed,
+            Announce: self._nodes.announce,
+            Pull: self.pull,
+            SendReports: self.send_reports,
+            SendImages: self.send_images,
+        }
+
+    async def workload_changed(self, message: WorkloadChanged) -> None:
+        """The API stored a new intent."""
+        self._wake(message.workload)
+
+    async def pull(self, message: Pull) -> PullAnswer:
+        """What a node should do, as stored at this moment."""
+
+        def look(tx: Tx) -> tuple[Sequence[Workload], Sequence[Image]]:
+            if message.workloads is None:
+                return tx.workloads.on_node(message.node), tx.images.on_node(message.node)
+            return tx.workloads.by_ids(message.workloads), []
+
+        workloads, images = await self._store.read(look)
+        return PullAnswer(
+            complete=message.workloads is None,
+            assignments=tuple(assignment(w) for w in workloads if w.placement.node == message.node),
+            images=image_tasks(images),
+        )
+
+    async def send_reports(self, message: SendReports) -> None:
+        """Answered when it is stored: a node forgets what it reported only then."""
+        at = self._now()
+        folded = await self._store.write(lambda tx: fold(tx, message.node, message.reports, at))
+        for id in folded.wake:
+            self._wake(id)
+
+    async def send_images(self, message: SendImages) -> None:
+        """Store what images a node has, and why it has not those it was asked to have."""
+        images = [(*found, image) for image in message.images if (found := repo_and_tag(image)) is not None]
+        failures, at = dict(message.failures), self._now()
+        await self._store.write(lambda tx: tx.images.observe(message.node, images, failures, at))
+
+
+def repo_and_tag(image: NodeImage) -> tuple[str, str] | None:
+    """How the API names a node's image. One without a tag has its digest there; a foreign name is passed over."""
+    try:
+        ref = parse_image(image.name)
+    except Invalid:
+        return None
+    return ref.familiar, ref.tag or ref.digest or DEFAULT_TAG
+
+
+def image_tasks(images: Sequence[Image]) -> tuple[ImageTask, ...]:
+    """What a node should do about its images: have those that were asked for, lose those that should go."""
+    return tuple(
+        ImageTask(image.id, image_name(image), wanted=not image.removing)
+        for image in images
+        if image.removing or (image.wanted and image.failure is None)
+    )
+
+
+def image_name(image: Image) -> str:
+    """The full name of a stored image, the inverse of `repo_and_tag`."""
+    joint = "@" if ":" in image.tag else ":"
+    return parse_image(f"{image.repo}{joint}{image.tag}").canonical

@@ -1,0 +1,212 @@
+"""The controller's half of a container's life: finding it a place, and forgetting it when it is gone.
+
+`Workloads.reconcile` is called for one workload at a time whenever something may have changed, and from time to
+time for all that are unfinished. It looks at what is stored and takes the next step; every step is idempotent, so
+being killed between any two of them costs a repetition:
+
+    going, on a node that will answer    hint the node; its report that all is gone unplaces it
+    going, nowhere (any more)            give back ports, claim and quota; delete the row, last
+    not placed                           choose a node, claim, have ports, write the placement; hint the node
+    placed                               hint the node; keep the claim in step with the specification
+"""
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from krater.bus.interfaces import Bus, node_target
+from krater.bus.messages import WorkloadChanged
+from krater.clock import Now
+from krater.cloud.interfaces import Allocations, Networks
+from krater.config import Settings
+from krater.controller.assignments import is_going
+from krater.controller.scheduler.filters import Ask
+from krater.controller.scheduler.select import REFUSAL, select
+from krater.controller.scheduler.weighers import WEIGHERS
+from krater.errors import Conflict, KraterError, NoCapacity, NotFound, Permanent, Rejected
+from krater.model.assignment import Placement
+from krater.model.node import Capacity, Node
+from krater.model.quota import UNLIMITED, Limits, Usage
+from krater.store.interfaces import Store, Tx, Workload
+
+_log = structlog.get_logger(__name__)
+
+_NO_LIMITS = Limits(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED)
+_WAIT_FOR_A_NODE = 1.0
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A workload, and the node it is placed on, as one transaction found them."""
+
+    workload: Workload
+    node: Node | None
+
+
+class Workloads:
+    """Brings workloads to their nodes, and to their end."""
+
+    def __init__(
+        self, settings: Settings, store: Store, bus: Bus, networks: Networks, allocations: Allocations, now: Now
+    ) -> None:
+        self._scheduler = settings.scheduler
+        self._down_after = settings.controller.node_down_after
+        self._store = store
+        self._bus = bus
+        self._networks = networks
+        self._allocations = allocations
+        self._now = now
+
+    async def reconcile(self, id: str) -> float | None:
+        """Take the next step for one workload. Returns in how many seconds to look again, None for not by itself."""
+        seen = await self._store.read(lambda tx: look(tx, id))
+        if seen is None:
+            return None
+        workload = seen.workload
+        if is_going(workload):
+            return await self._see_off(seen)
+        if workload.placement.node is None:
+            return await self._place(workload)
+        self._hint(workload.placement.node, id)
+        await self._keep_claim(workload, workload.placement.node)
+        return None
+
+    # Going ------------------------------------------------------------------------------------------------------------
+
+    async def _see_off(self, seen: Seen) -> float | None:
+        workload, node = seen.workload, seen.node
+        if workload.placement.node is not None:
+            if node is not None and not node.forced_down:
+                self._hint(node.id, workload.id)
+                return None
+            # Its epoch ends with the row: should that node return, a complete pull tells it to remove the rest.
+            _log.warning("forgetting a workload of a lost node", workload=workload.id, node=workload.placement.node)
+        await self._give_back(workload.id)
+        at = self._now()
+
+        def forget(tx: Tx) -> None:
+            for row in tx.workloads.by_ids([workload.id]):
+                tx.quotas.charge(row.project_id, given_back(row), _NO_LIMITS)
+                tx.actions.finish(row.id, row.intent.generation, None, at)
+                tx.workloads.delete(row.id)
+
+        await self._store.write(forget)
+        return None
+
+    async def _give_back(self, id: str) -> None:
+        await self._networks.release(id)
+        await self._allocations.release(id)
+
+    # Placing ----------------------------------------------------------------------------------------------------------
+
+    async def _place(self, workload: Workload) -> float | None:
+        placement = workload.placement
+        if placement.refusal is not None and placement.generation == workload.intent.generation:
+            return None
+        try:
+            node = await self._claim(workload)
+            if node is None:
+                return _WAIT_FOR_A_NODE
+            nics = await self._networks.ensure_ports(workload.id, workload.project_id, workload.spec.nets)
+        except (NoCapacity, Rejected, Permanent) as error:
+            return await self._refuse(workload, error)
+        placed = Placement(node.id, placement.epoch + 1, nics)
+        if not await self._store.write(lambda tx: place(tx, workload, placed)):
+            return 0.0
+        self._hint(node.id, workload.id)
+        return None
+
+    async def _claim(self, workload: Workload) -> Node | None:
+        """A node with room that is now claimed. None while it is worth waiting for one to come alive at all."""
+        for _ in range(_ROUNDS):
+            capacities = await self._allocations.capacities()
+            try:
+                candidates = self._select(workload, capacities)
+            except NoCapacity as refusal:
+                if self._is_worth_waiting(workload, capacities):
+                    return None
+                # A claim left by an attempt that was cut short counts against us: without it there may be room.
+                if workload.id not in await self._allocations.list_owned():
+                    _log.info("no node can take a workload", workload=workload.id, said=refusal.explanations)
+                    raise
+                await self._allocations.release(workload.id)
+                continue
+            for candidate in candidates:
+                try:
+                    await self._allocations.claim(workload.id, candidate.node.id, workload.spec.resources)
+                except Conflict:
+                    continue
+                return candidate.node
+        raise NoCapacity(f"{REFUSAL} Others were faster to take the room there was.")
+
+    def _select(self, workload: Workload, capacities: list[Capacity]) -> list[Capacity]:
+        ask = Ask.of(
+            workload.spec,
+            default_zone=self._scheduler.default_zone,
+            down_after=self._down_after,
+            now=self._now(),
+        )
+        return select(ask, capacities, WEIGHERS[self._scheduler.weigher])
+
+    def _is_worth_waiting(self, workload: Workload, capacities: list[Capacity]) -> bool:
+        now = self._now()
+        if any(c.node.is_alive(now, self._down_after) for c in capacities):
+            return False
+        asked_at = workload.updated_at or workload.created_at
+        return (now - asked_at).total_seconds() < self._scheduler.patience
+
+    async def _refuse(self, workload: Workload, error: KraterError) -> float | None:
+        """Say why there is no place, once nothing is held for it any more."""
+        await self._give_back(workload.id)
+        generation, at = workload.intent.generation, self._now()
+        refused = replace(workload.placement, refusal=error.message, generation=generation, nics=())
+
+        def refuse(tx: Tx) -> bool:
+            if not place(tx, workload, refused):
+                return False
+            tx.actions.finish(workload.id, generation, error.message, at)
+            return True
+
+        return None if await self._store.write(refuse) else 0.0
+
+    # Placed -----------------------------------------------------------------------------------------------------------
+
+    async def _keep_claim(self, workload: Workload, node: str) -> None:
+        """Claim what the specification asks for now: a container that was resized keeps its place either way."""
+        try:
+            await self._allocations.claim(workload.id, node, workload.spec.resources)
+        except Conflict as error:
+            _log.warning("a node has promised more than it has", workload=workload.id, node=node, why=error.message)
+
+    def _hint(self, node: str, id: str) -> None:
+        self._bus.hint(node_target(node), WorkloadChanged(id))
+
+
+def look(tx: Tx, id: str) -> Seen | None:
+    """The workload and its node, or None when it is gone."""
+    rows = tx.workloads.by_ids([id])
+    if not rows:
+        return None
+    workload = rows[0]
+    if workload.placement.node is None or not is_going(workload):
+        return Seen(workload, None)
+    try:
+        return Seen(workload, tx.nodes.get(workload.placement.node))
+    except NotFound:
+        return Seen(workload, None)
+
+
+def place(tx: Tx, workload: Workload, placement: Placement) -> bool:
+    """Write a placement, unless the workload has changed since it was read: then there is something else to do."""
+    rows = tx.workloads.by_ids([workload.id])
+    if not rows or rows[0].placement != workload.placement or rows[0].intent != workload.intent or is_going(rows[0]):
+        return False
+    tx.workloads.place(workload.id, placement)
+    return True
+
+
+def given_back(workload: Workload) -> Usage:
+    """What a project has less of once this workload is gone: what its creation charged, as a negative."""
+    resources = workload.spec.resources
+    return Usage(-len(workload.spec.containers), -resources.cpu, -resources.memory, -resources.disk)

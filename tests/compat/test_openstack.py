@@ -1,0 +1,77 @@
+"""The unmodified `openstack appcontainer` commands against a real Krater with real containers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.server import Server, eventually
+
+pytestmark = pytest.mark.live
+
+
+def shown(server: Server, *words: str) -> Any:
+    return json.loads(server.openstack(*words, "-f", "json").stdout)
+
+
+def test_a_token_can_be_issued_and_revoked(server: Server) -> None:
+    token = shown(server, "token", "issue")
+    assert token["project_id"]
+    server.openstack("token", "revoke", token["id"])
+
+
+def test_the_catalog_names_the_container_service(server: Server) -> None:
+    assert "container" in server.openstack("catalog", "list").stdout
+
+
+def test_run_wait_show_exec_logs_stop_delete(server: Server) -> None:
+    run = server.openstack(
+        "appcontainer", "run", "--name", "osc-life", "--wait", "busybox", "sh", "-c", "echo started; sleep 1000"
+    )
+    assert "osc-life" in run.stdout
+    container = shown(server, "appcontainer", "show", "osc-life")
+    assert container["status"] == "Running"
+    done = server.openstack("appcontainer", "exec", "osc-life", "echo", "hello")
+    assert "hello" in done.stdout
+    assert "started" in server.openstack("appcontainer", "logs", "osc-life").stdout
+    assert shown(server, "appcontainer", "stats", "osc-life")["CONTAINER"]
+    server.openstack("appcontainer", "stop", "osc-life", "--timeout", "1")
+    eventually(lambda: shown(server, "appcontainer", "show", "osc-life")["status"] == "Stopped")
+    server.openstack("appcontainer", "delete", "--wait", "osc-life")
+    assert not any(c["name"] == "osc-life" for c in shown(server, "appcontainer", "list"))
+
+
+def test_create_set_and_forced_delete(server: Server) -> None:
+    server.openstack("appcontainer", "create", "--name", "osc-new", "--wait", "busybox", "true")
+    server.openstack("appcontainer", "set", "--memory", "128", "--name", "osc-set", "osc-new")
+    assert shown(server, "appcontainer", "show", "osc-set")["memory"] == "128"
+    server.openstack("appcontainer", "start", "osc-set")
+    eventually(lambda: shown(server, "appcontainer", "show", "osc-set")["status"] == "Stopped")
+    actions = shown(server, "appcontainer", "action", "list", "osc-set")
+    assert {a["action"] for a in actions} == {"create", "start"}
+    server.openstack("appcontainer", "delete", "--force", "--wait", "osc-set")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("host", "list"), "hostname"),
+        (("service", "list"), "zun-compute"),
+        (("image", "list"), "busybox"),
+        (("availability", "zone", "list"), "nova"),
+    ],
+)
+def test_lists(server: Server, words: tuple[str, ...], expected: str) -> None:
+    assert expected in server.openstack("appcontainer", *words).stdout
+
+
+def test_a_wrong_password_is_refused(server: Server) -> None:
+    refused = server.openstack("--os-password", "wrong", "token", "issue", check=False)
+    assert refused.returncode != 0
+    assert "401" in refused.stderr
+
+
+def test_an_action_in_the_wrong_state_says_so(server: Server) -> None:
+    server.openstack("appcontainer", "create", "--name", "osc-idle", "--wait", "busybox", "true")
+    refused = server.openstack("appcontainer", "pause", "osc-idle", check=False)
+    assert "Cannot pause container" in refused.stdout + refused.stderr

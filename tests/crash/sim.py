@@ -1,0 +1,158 @@
+"""A node whose agent dies: at any effect, at once, and as often as a test likes.
+
+A `Crash` at one effect is `kill -9`: from then on no effect of that agent happens, whatever its tasks still try. A new
+agent is started over the same world.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from krater.agent.runtimes.fake import FakeContainer, FakeEngineWorld
+from krater.config import AgentSettings
+from krater.model.assignment import Assignment, ContainerState
+from krater.model.workload import Desired, RestartName
+from tests.support.agent import Table, loop_now
+
+SETTINGS = AgentSettings(
+    announce=1000.0, resync=30.0, restart_base=0.5, restart_cap=4.0, restart_reset=60.0, concurrency=4
+)
+ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
+
+
+class Crash(BaseException):
+    """The agent is no more. Not an Exception: no handler of the agent may survive it."""
+
+
+class Life:
+    """One agent from its start to its death: the hook that counts its effects and ends it at the chosen one."""
+
+    def __init__(self, ends_at: int | None) -> None:
+        self.effects = 0
+        self.names: list[str] = []
+        self.is_over = False
+        self.over = asyncio.Event()
+        self._ends_at = ends_at
+
+    def hook(self, moment: str, effect: str, subject: str) -> None:
+        """Called around every effect."""
+        if self.is_over:
+            raise Crash
+        self.effects += 1
+        self.names.append(f"{moment} {effect} {subject[:4]}")
+        if self.effects == self._ends_at:
+            self.is_over = True
+            self.over.set()
+            raise Crash
+
+
+class Sim:
+    """A table whose agent is restarted whenever it died. `ends` gives the effect at which each life ends."""
+
+    def __init__(self, ends: Callable[[], int | None], *, latency: float = 0.002, seed: int = 0) -> None:
+        self.table = Table(SETTINGS, FakeEngineWorld(latency=latency))
+        self.crashes = 0
+        self.life = Life(None)
+        self._ends = ends
+        self._random = random.Random(seed)
+        self._keeper: asyncio.Task[None] | None = None
+
+    clock = staticmethod(loop_now)
+
+    async def __aenter__(self) -> "Sim":
+        self._begin()
+        self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await self.table.stop()
+
+    def _begin(self) -> None:
+        self.life = Life(self._ends())
+        self.table.start(self.life.hook)
+
+    async def _keep_alive(self) -> None:
+        """What systemd does."""
+        while True:
+            await self.life.over.wait()
+            self.crashes += 1
+            await self.table.stop()
+            await asyncio.sleep(self._random.choice((0.0, 0.1, 3.0)))
+            self._begin()
+
+    async def quiet(self, seconds: float = 200.0) -> None:
+        """From now on nothing dies and everything answers: wait until all has come to rest."""
+        self._ends = lambda: None
+        self.life._ends_at = None
+        self.table.controller.is_down = False
+        self.table.world.images.is_up = True
+        await asyncio.sleep(2.5 * SETTINGS.resync)
+        try:
+            await self.table.until(lambda: not judge(self.table), seconds, 1.0)
+        except TimeoutError:
+            raise AssertionError("\n".join(judge(self.table))) from None
+
+
+def judge(table: Table) -> list[str]:
+    """What is wrong with the world, now that all should be at rest."""
+    wrong: list[str] = []
+    wanted = {a.workload: a for a in table.controller.assignments.values()}
+    known = {spec.id for a in wanted.values() for spec in a.containers}
+    wrong += [f"left over: container {name}" for name in table.world.containers if name not in known]
+    wrong += [f"left over: sandbox {name}" for name in table.network.sandboxes if name not in wanted]
+    wrong += [f"started twice: {key}" for key, count in table.world.starts.items() if count > 1]
+    for assignment in wanted.values():
+        wrong += [f"{assignment.workload[:4]}: {what}" for what in _judge_one(table, assignment)]
+    return wrong
+
+
+def _judge_one(table: Table, assignment: Assignment) -> list[str]:
+    wrong: list[str] = []
+    intent, report = assignment.intent, table.report(assignment.workload)
+    if intent.desired is Desired.REMOVED:
+        return ["should be gone"]
+    if report is None or report.generation != intent.generation:
+        return [f"not told: {report}"]
+    busy = any(_is_restarting(assignment, table.world.containers.get(s.id)) for s in assignment.containers)
+    if busy:
+        return []  # a container that always ends is always started again: it is never at rest
+    if not report.settled:
+        return [f"not settled: {report}"]
+    for spec in assignment.containers:
+        found = table.world.containers.get(spec.id)
+        seen = next((c for c in report.containers if c.id == spec.id), None)
+        if found is None or not found.is_whole:
+            wrong.append("is not there")
+            continue
+        if seen != found.seen:
+            wrong.append(f"reported as {seen}, is {found.seen}")
+        if found.seen.rebuild != intent.rebuild:
+            wrong.append("has an old root filesystem")
+        busy = busy or found.seen.state in ALIVE
+        wrong += _judge_state(intent.desired, intent.run, found.seen)
+    cards = set(table.network.sandboxes.get(assignment.workload, {}))
+    if cards != ({nic.port for nic in assignment.nics} if busy else set()):
+        wrong.append(f"has cards {cards}")
+    if not busy and assignment.workload in table.network.sandboxes:
+        wrong.append("has a sandbox for nothing")
+    return wrong
+
+
+def _is_restarting(assignment: Assignment, found: FakeContainer | None) -> bool:
+    if found is None or assignment.intent.desired not in (Desired.RUNNING, Desired.PAUSED):
+        return False
+    ends = found.program.seconds is not None
+    return ends and assignment.restart.name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED)
+
+
+def _judge_state(desired: Desired, run: int, seen: Any) -> list[str]:
+    if desired in (Desired.CREATED, Desired.STOPPED):
+        return [f"is {seen.state}"] if seen.state in ALIVE else []
+    if seen.run != run or seen.state is ContainerState.CREATED:
+        return [f"is {seen.state} of run {seen.run}, not {run}"]
+    if seen.state in ALIVE and (seen.state is ContainerState.PAUSED) != (desired is Desired.PAUSED):
+        return [f"is {seen.state}"]
+    return []

@@ -1,0 +1,67 @@
+"""The agent dies before, during and after each effect of each story, once and twice; the next one finishes the story."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from krater.model.workload import Desired, RestartName, RestartPolicy
+from tests.crash.sim import Sim
+from tests.support.agent import altered, assignment_of, spec_of
+
+pytestmark = pytest.mark.looptime
+
+ONE = "1" * 32
+_LONG_ENOUGH = 40.0
+ALWAYS = RestartPolicy(RestartName.ALWAYS)
+STOPPED, RUNNING, PAUSED, REMOVED = Desired.STOPPED, Desired.RUNNING, Desired.PAUSED, Desired.REMOVED
+
+# Each story is a first assignment and the intents that follow.
+STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
+    "run": (lambda: assignment_of(ONE), []),
+    "create": (lambda: assignment_of(ONE, desired=Desired.CREATED, run=0), []),
+    "stop": (lambda: assignment_of(ONE), [{"desired": STOPPED}]),
+    "stubborn": (lambda: assignment_of(ONE, "ignore-term"), [{"desired": STOPPED}]),
+    "start": (lambda: assignment_of(ONE), [{"desired": STOPPED}, {"desired": RUNNING, "run": 2}]),
+    "reboot": (lambda: assignment_of(ONE), [{"run": 2}]),
+    "rebuild": (lambda: assignment_of(ONE), [{"rebuild": 1}]),
+    "pause": (lambda: assignment_of(ONE), [{"desired": PAUSED}, {"desired": RUNNING}]),
+    "delete": (lambda: assignment_of(ONE), [{"desired": REMOVED}]),
+    "delete at once": (lambda: assignment_of(ONE), [{"desired": REMOVED, "grace": 0}]),
+    "restart": (lambda: assignment_of(ONE, "exit-after", "3", "1", restart=RestartPolicy(RestartName.ON_FAILURE, 2)), []),
+    "fail": (lambda: assignment_of(ONE, "fail-start"), []),
+    "several": (
+        lambda: assignment_of(ONE, containers=(spec_of("a" * 32), spec_of("b" * 32))),
+        [{"desired": STOPPED}, {"desired": REMOVED}],
+    ),
+}
+
+
+async def tell(name: str, ends: list[int | None]) -> tuple[int, int]:
+    """One story, with an agent that dies at these effects of its lives. How often it did, and effects of the last."""
+    left = iter(ends)
+    first, intents = STORIES[name]
+    async with Sim(lambda: next(left, None)) as sim:
+        wanted = first()
+        await sim.table.controller.want(wanted)
+        for intent in intents:
+            await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
+            wanted = altered(wanted, **intent)
+            await sim.table.controller.want(wanted)
+        await asyncio.sleep(_LONG_ENOUGH)
+        effects = sim.life.effects
+        await sim.quiet()
+        assert max(sim.table.world.starts.values(), default=1) == 1
+        return sim.crashes, effects
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_a_story_survives_a_death_at_any_effect(story: str) -> None:
+    _, effects = await tell(story, [])
+    chance = random.Random(story)
+    for end in range(1, effects + 1):
+        crashes, _ = await tell(story, [end])
+        assert crashes == 1
+        await tell(story, [end, chance.randrange(1, 30), chance.randrange(1, 30)])
