@@ -28,7 +28,7 @@ _SECRET_KEYS = frozenset({"password", "token", "secret", "authorization", "auth"
 def start_logging(*, debug: bool = False, stream: Any = None) -> None:
     """Send everything that is logged, ours and the libraries', to one stream (stderr). Call once, at start."""
     out = stream or sys.stderr
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=True) if out.isatty() else structlog.processors.JSONRenderer()
+    renderer = _for_people() if out.isatty() else structlog.processors.JSONRenderer()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -53,6 +53,11 @@ def start_logging(*, debug: bool = False, stream: Any = None) -> None:
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     for chatty in ("alembic", "uvicorn.access", "asyncio", "oslo_policy", "pyroute2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _for_people() -> Any:
+    """Lines for a terminal. Tracebacks stay plain: prettier ones show the values of variables, which may be secrets."""
+    return structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)
 
 
 def hide_secrets(_: Any, __: str, event: Any) -> Any:

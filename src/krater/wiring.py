@@ -90,16 +90,14 @@ async def clear_node(settings: Settings) -> None:
     """Leave nothing of this Krater's containers, networks and engine on the machine. Its database and logs stay."""
     runtime, vif = _engine(settings), _networks(settings, None)
     await runtime.open()
+    await runtime.retire()
     await vif.open()
     try:
-        for container in await runtime.list():
-            await runtime.remove(container)
         for sandbox in await vif.sandboxes():
             await vif.remove_sandbox(sandbox)
         await vif.sweep()
     finally:
         await vif.close()
-        await runtime.close()
 
 
 def _engine(settings: Settings) -> OciRuntime:

@@ -1,44 +1,17 @@
 """Requests that a node answers now: logs, execute, top, stats, signals."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from krater.bus.interfaces import node_target
-from krater.bus.messages import Exec, ExecAnswer, Logs, LogsAnswer, Resize, Signal, Stats, StatsAnswer, Top, TopAnswer
-from krater.errors import Conflict, KraterError, Unavailable
+from krater.bus.messages import Exec, Logs, Resize, Signal, Stats, Top, TopAnswer
+from krater.errors import Conflict, Unavailable
 from krater.model.assignment import Placement
-from tests.support.api import HOST, NODE, World
+from tests.support.api import HOST, NODE, FakeAgent, World
 
 LIVE = [("GET", "logs", ""), ("POST", "execute", "?command=ls"), ("GET", "top", ""), ("GET", "stats", "")]
-
-
-class FakeAgent:
-    """Answers what it is told to, and remembers what it was asked."""
-
-    def __init__(self, world: World) -> None:
-        self.asked: list[Any] = []
-        self.answers: dict[type, Any] = {
-            Exec: ExecAnswer(b"hello\n\xff", 3, truncated=False),
-            Logs: LogsAnswer(b"line\n", truncated=False, cursor=""),
-            Top: TopAnswer(("PID", "CMD"), (("1", "sleep 1000000"),)),
-            Stats: StatsAnswer(12.345, 10 << 20, 64 << 20, 1, 2, 3, 4),
-            Signal: None,
-            Resize: None,
-        }
-        world.bus.serve(node_target(NODE), {kind: self._handler(kind) for kind in self.answers})
-
-    def _handler(self, kind: type) -> Callable[[Any], Awaitable[Any]]:
-        async def handle(message: Any) -> Any:
-            self.asked.append(message)
-            answer = self.answers[kind]
-            if isinstance(answer, KraterError):
-                raise answer
-            return answer
-
-        return handle
 
 
 @pytest.fixture

@@ -285,6 +285,13 @@ async def test_a_removed_image_is_gone_but_not_from_under_a_container(node: Node
     assert (await seen(engine, container)).state is ContainerState.RUNNING
 
 
+async def test_creating_again_needs_no_image(engine: Engine) -> None:
+    wanted = config()
+    await engine.create(wanted)
+    await engine.remove_image("busybox")
+    await engine.create(wanted)
+
+
 async def test_exec_tells_output_and_exit_code(node: Node, engine: Engine) -> None:
     container = await running(node, engine)
     found = await engine.exec(container, ("echo", "hello", "world"), SOON, 1000)

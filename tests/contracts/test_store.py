@@ -336,10 +336,12 @@ class TestTransactions:
         assert len(await names(store)) == 10
         assert await store.read(lambda tx: tx.quotas.usage("p-ann")) == Usage(10, 1.0, 160)
 
-    async def test_a_coroutine_is_no_transaction(self, store: Store) -> None:
+    async def test_what_would_work_after_its_end_is_no_transaction(self, store: Store) -> None:
         async def wrong(tx: Tx) -> None:
             tx.workloads.add(workload("w1"))
 
         with pytest.raises(TypeError):
             _ = await store.write(wrong)
+        with pytest.raises(TypeError):
+            await store.read(lambda tx: (w for w in tx.workloads.unfinished()))
         assert await names(store) == []

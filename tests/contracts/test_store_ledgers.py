@@ -52,7 +52,6 @@ class TestNodes:
         assert (await store.write(lambda tx: tx.nodes.set_forced_down("alpha", True))).forced_down
         node = await announced(store, "n1", "alpha")
         assert (node.disabled, node.disabled_reason, node.forced_down) == (True, "disk", True)
-        assert await store.write(lambda tx: tx.nodes.set_disabled("alpha", True, "again"))
         node = await store.write(lambda tx: tx.nodes.set_disabled("alpha", False, "ignored"))
         assert (node.disabled, node.disabled_reason) == (False, None)
         assert not (await store.write(lambda tx: tx.nodes.set_forced_down("alpha", False))).forced_down

@@ -7,12 +7,11 @@ agent is started over the same world.
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any
 
 from krater.agent.runtimes.fake import FakeContainer, FakeEngineWorld
 from krater.config import AgentSettings
-from krater.model.assignment import Assignment, ContainerState
-from krater.model.workload import Desired, RestartName
+from krater.model.assignment import Assignment, ContainerState, ObservedContainer, Report
+from krater.model.workload import Desired, Intent, RestartName
 from tests.support.agent import Table, loop_now
 
 SETTINGS = AgentSettings(
@@ -110,35 +109,38 @@ def judge(table: Table) -> list[str]:
 
 
 def _judge_one(table: Table, assignment: Assignment) -> list[str]:
-    wrong: list[str] = []
     intent, report = assignment.intent, table.report(assignment.workload)
     if intent.desired is Desired.REMOVED:
         return ["should be gone"]
     if report is None or report.generation != intent.generation:
         return [f"not told: {report}"]
-    busy = any(_is_restarting(assignment, table.world.containers.get(s.id)) for s in assignment.containers)
-    if busy:
+    found = [table.world.containers.get(spec.id) for spec in assignment.containers]
+    if any(_is_restarting(assignment, container) for container in found):
         return []  # a container that always ends is always started again: it is never at rest
     if not report.settled:
         return [f"not settled: {report}"]
-    for spec in assignment.containers:
-        found = table.world.containers.get(spec.id)
-        seen = next((c for c in report.containers if c.id == spec.id), None)
-        if found is None or not found.is_whole:
-            wrong.append("is not there")
-            continue
-        if seen != found.seen:
-            wrong.append(f"reported as {seen}, is {found.seen}")
-        if found.seen.rebuild != intent.rebuild:
-            wrong.append("has an old root filesystem")
-        busy = busy or found.seen.state in ALIVE
-        wrong += _judge_state(intent.desired, intent.run, found.seen)
+    wrong: list[str] = []
+    for container in found:
+        wrong += ["is not there"] if container is None else _judge_container(intent, report, container)
+    return wrong + _judge_network(table, assignment, any(c is not None and c.seen.state in ALIVE for c in found))
+
+
+def _judge_container(intent: Intent, report: Report, container: FakeContainer) -> list[str]:
+    wrong: list[str] = []
+    if container.seen not in report.containers or not container.is_whole:
+        wrong.append(f"reported as {report.containers}, is {container.seen}")
+    if container.seen.rebuild != intent.rebuild:
+        wrong.append("has an old root filesystem")
+    return wrong + _judge_state(intent.desired, intent.run, container.seen)
+
+
+def _judge_network(table: Table, assignment: Assignment, is_busy: bool) -> list[str]:
     cards = set(table.network.sandboxes.get(assignment.workload, {}))
-    if cards != ({nic.port for nic in assignment.nics} if busy else set()):
-        wrong.append(f"has cards {cards}")
-    if not busy and assignment.workload in table.network.sandboxes:
-        wrong.append("has a sandbox for nothing")
-    return wrong
+    if cards != ({nic.port for nic in assignment.nics} if is_busy else set()):
+        return [f"has cards {cards}"]
+    if not is_busy and assignment.workload in table.network.sandboxes:
+        return ["has a sandbox for nothing"]
+    return []
 
 
 def _is_restarting(assignment: Assignment, found: FakeContainer | None) -> bool:
@@ -148,7 +150,7 @@ def _is_restarting(assignment: Assignment, found: FakeContainer | None) -> bool:
     return ends and assignment.restart.name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED)
 
 
-def _judge_state(desired: Desired, run: int, seen: Any) -> list[str]:
+def _judge_state(desired: Desired, run: int, seen: ObservedContainer) -> list[str]:
     if desired in (Desired.CREATED, Desired.STOPPED):
         return [f"is {seen.state}"] if seen.state in ALIVE else []
     if seen.run != run or seen.state is ContainerState.CREATED:

@@ -1,4 +1,4 @@
-"""The agent dies before, during and after each effect of each story, once and twice; the next one finishes the story."""
+"""The agent dies around each effect of each story, once and several times; the next one finishes the story."""
 
 import asyncio
 import random
@@ -30,7 +30,10 @@ STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "pause": (lambda: assignment_of(ONE), [{"desired": PAUSED}, {"desired": RUNNING}]),
     "delete": (lambda: assignment_of(ONE), [{"desired": REMOVED}]),
     "delete at once": (lambda: assignment_of(ONE), [{"desired": REMOVED, "grace": 0}]),
-    "restart": (lambda: assignment_of(ONE, "exit-after", "3", "1", restart=RestartPolicy(RestartName.ON_FAILURE, 2)), []),
+    "restart": (
+        lambda: assignment_of(ONE, "exit-after", "3", "1", restart=RestartPolicy(RestartName.ON_FAILURE, 2)),
+        [],
+    ),
     "fail": (lambda: assignment_of(ONE, "fail-start"), []),
     "several": (
         lambda: assignment_of(ONE, containers=(spec_of("a" * 32), spec_of("b" * 32))),

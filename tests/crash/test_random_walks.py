@@ -16,7 +16,7 @@ from tests.support.agent import altered, assignment_of, nic_of, spec_of
 
 pytestmark = pytest.mark.looptime
 
-_WALKS = 24
+_WALKS = 40
 _MOVES = 60
 _WORKLOADS = 5
 _COMMANDS = (

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,6 +105,7 @@ async def test_what_ends_while_nobody_looks_is_found(node: OciNode, engine: OciR
     await engine.close()
     await asyncio.sleep(0.8)
     again = await node.engine()
+    again.events()
     assert (await until_state(again, container, ContainerState.EXITED)).exit_code == 6
     await until(lambda: not node.groups())  # tidied up by the engine that found it
 
@@ -223,3 +225,16 @@ async def test_images_removed_while_in_use_can_be_had_again(node: OciNode, engin
     await started(node, engine)
     await engine.remove(container)
     await started(node, engine)
+
+
+async def test_two_engines_on_one_node_start_one_image_store(node: OciNode, engine: OciRuntime) -> None:
+    other = await node.engine()
+    for _ in range(3):
+        os.kill(node.containerd_pid(), signal.SIGKILL)
+        await until(lambda: is_up(engine))
+        await until(lambda: is_up(other))
+        await asyncio.sleep(0.5)  # time for a second one, were there one
+        found = await asyncio.to_thread(
+            subprocess.run, ["pgrep", "-fc", f"^containerd -c {node.directory}/"], capture_output=True
+        )
+        assert found.stdout.strip() == b"1"

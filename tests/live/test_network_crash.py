@@ -119,13 +119,13 @@ def _judge(instance: str, directory: Path) -> None:
     whole = sum(len(ports) for ports in plugged.values())
     assert len([name for name in links_left(instance) if name[7] == "v"]) == whole
     if "port-red-2" in plugged.get("one", ()):
-        assert pings(None, "10.211.1.2")
-        assert pings(None, "fd4b:1::2")
+        assert pings(None, "10.211.1.2", 3)
+        assert pings(None, "fd4b:1::2", 3)
     host.make_sandbox("one")
     host.plug("one", card(2, ipv6=True))
     host.plug("one", card(2, ipv6=True))
-    assert pings(None, "10.211.1.2")
-    assert pings(None, "fd4b:1::2")
+    assert pings(None, "10.211.1.2", 3)
+    assert pings(None, "fd4b:1::2", 3)
     for sandbox in host.sandboxes():
         host.remove_sandbox(sandbox)
     host.sweep()
@@ -178,7 +178,7 @@ async def test_a_busy_node_may_be_killed_at_any_time(instance: str, tmp_path: Pa
     for ports in plugged.values():
         for port in ports:
             _, network, number = port.split("-")
-            assert pings(None, f"10.211.{1 if network == 'red' else 2}.{number}")
+            assert pings(None, f"10.211.{1 if network == 'red' else 2}.{number}", 3)
     for sandbox in await vif.sandboxes():
         await vif.remove_sandbox(sandbox)
     await vif.close()
@@ -213,7 +213,7 @@ async def test_after_a_reboot_nothing_is_believed(instance: str, tmp_path: Path)
     assert await vif.sandboxes() == {}
     await vif.make_sandbox("one")
     await vif.plug("one", card(2))
-    assert pings(None, "10.211.1.2")
+    assert pings(None, "10.211.1.2", 3)
     await vif.remove_sandbox("one")
     await vif.close()
     (sandboxes / "one").unlink()

@@ -116,9 +116,7 @@ class StandIn:
 
     def _pull(self, workloads: tuple[str, ...] | None) -> PullAnswer:
         if workloads is None:
-            return PullAnswer(
-                self.is_complete, tuple(self.assignments.values()), tuple(self.images.values())
-            )
+            return PullAnswer(self.is_complete, tuple(self.assignments.values()), tuple(self.images.values()))
         return PullAnswer(False, tuple(self.assignments[w] for w in workloads if w in self.assignments))
 
     def _fold(self, report: Report) -> None:
@@ -281,7 +279,7 @@ class Table:
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0, step: float = 0.01) -> None:
         """Wait in small steps until something holds."""
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(step)
 
     def state(self, container: str) -> str:

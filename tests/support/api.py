@@ -1,7 +1,7 @@
 """The whole API over a real store, with callers who need no accounts and a node that is moved by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,12 +14,25 @@ from starlette.types import ASGIApp
 from krater.api.app import make_app
 from krater.bus.interfaces import CONTROLLER, node_target
 from krater.bus.local import LocalBus
-from krater.bus.messages import ImagesChanged, WorkloadChanged
+from krater.bus.messages import (
+    Exec,
+    ExecAnswer,
+    ImagesChanged,
+    Logs,
+    LogsAnswer,
+    Resize,
+    Signal,
+    Stats,
+    StatsAnswer,
+    Top,
+    TopAnswer,
+    WorkloadChanged,
+)
 from krater.cloud.interfaces import Caller, Credentials, PasswordCredentials, TokenCredentials
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
 from krater.config import Settings
-from krater.errors import Unauthenticated
+from krater.errors import KraterError, Unauthenticated
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.node import Inventory
 from krater.model.workload import Desired
@@ -173,6 +186,47 @@ class World:
         await self.store.write(lambda tx: tx.nodes.announce(node, host, zone, inventory, self.clock()))
 
 
+class FakeAgent:
+    """Answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self, world: World) -> None:
+        self.asked: list[Any] = []
+        self.answers: dict[type, Any] = {
+            Exec: ExecAnswer(b"hello\n\xff", 3, truncated=False),
+            Logs: LogsAnswer(b"line\n", truncated=False, cursor=""),
+            Top: TopAnswer(("PID", "CMD"), (("1", "sleep 1000000"),)),
+            Stats: StatsAnswer(12.345, 10 << 20, 64 << 20, 1, 2, 3, 4),
+            Signal: None,
+            Resize: None,
+        }
+        world.bus.serve(node_target(NODE), {kind: self._handler(kind) for kind in self.answers})
+
+    def _handler(self, kind: type) -> Callable[[Any], Awaitable[Any]]:
+        async def handle(message: Any) -> Any:
+            self.asked.append(message)
+            answer = self.answers[kind]
+            if isinstance(answer, KraterError):
+                raise answer
+            return answer
+
+        return handle
+
+
+_template: bytes | None = None
+
+
+async def new_store(directory: Path, clock: Clock) -> SqlStore:
+    """An empty database. Migrations run once a test run; the other databases are copies."""
+    global _template  # noqa: PLW0603
+    path = directory / "krater.sqlite"
+    if _template is None:
+        await (await SqlStore.open(f"sqlite:///{path}", clock)).close()
+        _template = path.read_bytes()
+    else:
+        path.write_bytes(_template)
+    return await SqlStore.open(f"sqlite:///{path}", clock)
+
+
 @asynccontextmanager
 async def open_world(
     directory: Path, settings: Settings | None = None, mounts: Mapping[str, ASGIApp] | None = None
@@ -181,7 +235,7 @@ async def open_world(
     chosen = settings or Settings()
     chosen = replace(chosen, core=replace(chosen.core, directory=str(directory)))
     clock, bus = Clock(), LocalBus()
-    store = await SqlStore.open(f"sqlite:///{directory}/krater.sqlite", clock)
+    store = await new_store(directory, clock)
     networks = LocalNetworks(store, chosen.network)
     app = make_app(
         chosen,

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from krater.agent.runtimes.interfaces import ContainerConfig, Engine, Mount
+from krater.agent.runtimes.oci import mounts
 from krater.agent.runtimes.oci.images.store import Logins
 from krater.agent.runtimes.oci.runtime import OciOptions, OciRuntime
 from krater.model.assignment import ContainerState, ObservedContainer
@@ -126,6 +127,11 @@ class OciNode:
             await opened.close()
         await (await self.engine()).retire()
         await asyncio.to_thread(self._remove)
+
+    def forget(self) -> None:
+        """Remove what there is of a node whose engine could not be opened."""
+        mounts.release_shared(str(self.directory / "e"))
+        self._remove()
 
     def _remove(self) -> None:
         subprocess.run(["ip", "netns", "del", self._name], check=False)

@@ -114,7 +114,7 @@ class Server:
 
     def client(self) -> Client:
         """The administrator's client."""
-        return Client.from_access(find_access(file=str(self.directory / "client.yaml"), environ={}))
+        return Client.from_access(find_access(client_file=str(self.directory / "client.yaml"), environ={}))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -82,7 +82,8 @@ class Log:
             return self.text if question.tail is None else "".join(
                 self.text.splitlines(True)[-int(question.tail) :]
             ), None
-        return self.text[int(question.cursor or 0) :], str(len(self.text))
+        start = 0 if question.cursor in (None, "start") else int(question.cursor or 0)
+        return self.text[start:], str(len(self.text))
 
     def follow(self, **options: str | bool) -> str:
         pieces = follow(self.over, self.read, sleep=self.pauses.append, **options)  # type: ignore[arg-type]
@@ -101,12 +102,21 @@ def test_from_now_on_shows_nothing_old() -> None:
 
 
 def test_a_cursor_makes_stamps_unnecessary() -> None:
-    log = Log(f"{T1}a\n", "b\n", "c", cursors=True)
+    log = Log(f"{T1}a\n", "b\n", "c", "", cursors=True)
     assert log.follow() == "a\nb\nc"
-    assert [(q.cursor, q.timestamps) for q in log.questions][1:] == [
+    assert [(q.cursor, q.timestamps) for q in log.questions] == [
+        ("start", True),
         (str(len(T1) + 2), False),
         (str(len(T1) + 4), False),
+        (str(len(T1) + 5), False),
     ]
+
+
+def test_with_cursors_the_end_is_where_nothing_more_comes() -> None:
+    log = Log(f"{T1}a\n", "b\n", "c\n", "", cursors=True)
+    log.over = lambda: True  # type: ignore[method-assign]
+    assert log.follow() == "a\nb\nc\n"
+    assert log.pauses == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("trouble", [Unreachable("gone"), Conflict("between two runs", status=409)])

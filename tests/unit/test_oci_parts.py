@@ -65,6 +65,15 @@ def test_the_installed_profile_compiles_to_a_program() -> None:
     assert seccomp.load(compiled=False).rules is not None
 
 
+def test_without_a_profile_there_are_no_containers(tmp_path: Path) -> None:
+    for text in (None, "{", "{}"):
+        path = tmp_path / "profile.json"
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(Permanent):
+            seccomp.load(True, str(path))
+
+
 def test_a_profile_with_an_unknown_action_is_not_compiled() -> None:
     with pytest.raises(OSError, match="unknown action"):
         seccomp.compile_filter(

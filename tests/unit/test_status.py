@@ -66,8 +66,10 @@ def test_the_words_follow_intent_and_observation(
 
 
 def test_a_refused_placement_is_an_error_with_its_reason() -> None:
-    status = derive(RUN, Observed(), Placement(refusal="There are not enough hosts available."))
+    refused = Placement(refusal="There are not enough hosts available.", generation=1)
+    status = derive(RUN, Observed(), refused)
     assert (status.word, status.reason) == ("Error", "There are not enough hosts available.")
+    assert derive(Intent(Desired.RUNNING, 2, run=2), Observed(), refused).word == "Creating"
 
 
 def test_a_failure_counts_only_for_the_intent_it_was_met_with() -> None:

@@ -31,6 +31,7 @@ from krater.model.assignment import Assignment, StepEvent
 from krater.telemetry import STARTS, STEP_SECONDS
 
 MIB = 1024 * 1024
+_NETWORK = (MakeSandbox, Plug, Unplug, RemoveSandbox)
 
 
 class Interrupted(Exception):
@@ -41,7 +42,8 @@ class Interrupted(Exception):
 class Work:
     """The steps of one workload under way. `note` is called when `step` or `progress` changed.
 
-    `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failed` is the step that did.
+    `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failed` is the step that
+    did, if one did.
     """
 
     workload: str
@@ -100,7 +102,8 @@ class Executor:
             await self._do(work, step)
         except BaseException as problem:
             error, work.failed = reason_of(problem), step
-            self._observer.doubt()
+            if isinstance(step, _NETWORK):
+                self._observer.doubt()
             raise
         finally:
             work.active.remove(step)
@@ -205,3 +208,8 @@ def reason_of(problem: BaseException) -> str:
     if isinstance(problem, Interrupted | asyncio.CancelledError):
         return "Given up, because something else was asked for."
     return "Something went wrong on the node; its log tells what."
+
+
+def unexpected(problem: BaseException) -> BaseException | None:
+    """For the log: the error itself, with where it came from, when it was not raised on purpose."""
+    return None if isinstance(problem, KraterError | OSError) else problem

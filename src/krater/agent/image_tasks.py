@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from krater.agent.executor import unexpected
 from krater.agent.runtimes.interfaces import Runtime
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import ImageTask, SendImages
-from krater.errors import Invalid, KraterError, Temporary
+from krater.errors import Invalid, Permanent, Rejected
 from krater.model.assignment import NodeImage
 from krater.model.image import parse_image
 from krater.model.workload import PullPolicy
@@ -16,7 +17,7 @@ from krater.model.workload import PullPolicy
 _log = structlog.get_logger(__name__)
 
 _TIMEOUT = 30.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_PAUSE = 15.0
 _AT_ONCE = 3
 
 
@@ -30,6 +31,7 @@ class ImageTasks:
         self._tasks: dict[str, ImageTask] = {}
         self._failures: dict[str, str] = {}
         self._done: set[str] = set()
+        self._under_way: set[str] = set()
         self._sent: tuple[tuple[NodeImage, ...], tuple[tuple[str, str], ...]] | None = None
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -48,45 +50,48 @@ class ImageTasks:
             self._wake.set()
 
     async def run(self) -> None:
-        """Do what is asked, for as long as the agent lives."""
-        pause = _FIRST_PAUSE
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._do_all()
-                await self._tell()
-                pause = _FIRST_PAUSE
-            except KraterError as problem:
-                _log.warning("image tasks wait", reason=problem.message)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-                self._wake.set()
+        """Do what is asked, for as long as the agent lives. A pull that takes long keeps nothing else waiting."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                try:
+                    await self._begin_due(group)
+                    await self._tell()
+                except Exception as problem:
+                    self._try_later(problem)
 
-    async def _do_all(self) -> None:
-        """All that is not done, a few at a time. The first temporary failure is raised, when all had their turn."""
-        due = [t for t in self._tasks.values() if t.id not in self._done and t.id not in self._failures]
+    async def _begin_due(self, group: asyncio.TaskGroup) -> None:
+        """Begin all that is neither done, nor failed, nor under way."""
+        known = self._done | self._under_way | self._failures.keys()
+        due = [task for task in self._tasks.values() if task.id not in known]
         if not due:
             return
         present = {_canonical(image.name) for image in await self._runtime.images()}
-        ends = await asyncio.gather(*(self._do(task, present) for task in due), return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
+        for task in due:
+            self._under_way.add(task.id)
+            group.create_task(self._do(task, _canonical(task.name) in present))
 
-    async def _do(self, task: ImageTask, present: set[str]) -> None:
-        async with self._room:
-            is_present = _canonical(task.name) in present
-            try:
+    async def _do(self, task: ImageTask, is_present: bool) -> None:
+        try:
+            async with self._room:
                 if task.wanted and not is_present:
                     await self._runtime.ensure_image(task.name, PullPolicy.IF_NOT_PRESENT)
                 elif not task.wanted and is_present:
                     await self._runtime.remove_image(task.name)
-            except Temporary:
-                raise
-            except KraterError as problem:
-                self._failures[task.id] = problem.message
             self._done.add(task.id)
+            self._wake.set()
+        except (Rejected, Permanent) as problem:
+            self._failures[task.id] = problem.message
+            self._wake.set()
+        except Exception as problem:
+            self._try_later(problem)
+        finally:
+            self._under_way.discard(task.id)
+
+    def _try_later(self, problem: Exception) -> None:
+        _log.warning("image tasks wait", reason=str(problem), exc_info=unexpected(problem))
+        asyncio.get_running_loop().call_later(_PAUSE, self._wake.set)
 
     async def _tell(self) -> None:
         images = _in_order(await self._runtime.images())

@@ -126,6 +126,8 @@ class Collector:
         """Give a line out, or a part of one; make room for it at the other end."""
         prefix = line.stamp + b" " if self._timestamps and line.stamp and not line.is_begun else b""
         text = prefix + b"".join(line.parts) + end
+        if not text:
+            return
         line.parts, line.size, line.is_begun = [], 0, True
         self._lines.append(text)
         self._size += len(text)

@@ -14,6 +14,8 @@ from krater.agent.log_lines import Collector, parse_entry
 from krater.bus.messages import Logs, LogsAnswer
 from krater.errors import Invalid
 
+START = "start"  # the cursor before all there is
+
 _AT_ONCE = 8
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.25
 _LONGEST_WAIT = 300.0
@@ -117,6 +119,8 @@ def _cursor(files: list[LogFile], place: Place, open_lines: frozenset[bytes]) ->
 
 
 def _parse_cursor(cursor: str) -> tuple[int, int, str, frozenset[bytes]]:
+    if cursor == START:
+        return 0, 0, "", frozenset()
     try:
         inode, offset, marks, head = cursor.split("/", 3)
         streams = {"o": b"stdout", "e": b"stderr"}

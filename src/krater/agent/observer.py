@@ -40,14 +40,16 @@ class Observer:
         self._vif = vif
         self._paths: dict[str, str] = {}
         self._ports: dict[str, frozenset[str]] = {}
-        self._is_stale = True
+        self._doubts = 1
+        self._trusted = 0
         self._touched: set[str] = set()
         self._reading = asyncio.Lock()
 
     async def scan(self) -> World:
         """Everything, from the world itself."""
         containers = await self._runtime.list()
-        await self._read_network()
+        async with self._reading:
+            await self._read_network()
         return World(containers, dict(self._paths), dict(self._ports))
 
     async def look(self, workload: str, containers: Iterable[str]) -> ObservedWorkload:
@@ -57,8 +59,8 @@ class Observer:
             seen = await self._runtime.inspect(name)
             if seen is not None:
                 found[name] = seen
-        if self._is_stale:
-            await self._read_network()
+        if self._trusted != self._doubts:
+            await self._read_network_again()
         return ObservedWorkload(self._paths.get(workload), self._ports.get(workload, frozenset()), found)
 
     def path(self, workload: str) -> str:
@@ -67,7 +69,7 @@ class Observer:
 
     def doubt(self) -> None:
         """A step failed or was cut off half-way: read the network again before the next plan."""
-        self._is_stale = True
+        self._doubts += 1
 
     def made(self, workload: str, path: str) -> None:
         """A sandbox is there."""
@@ -90,18 +92,20 @@ class Observer:
         self._touched.add(workload)
         self._ports[workload] = self._ports.get(workload, frozenset()) - {port}
 
+    async def _read_network_again(self) -> None:
+        """Once for all who wait for it."""
+        async with self._reading:
+            if self._trusted != self._doubts:
+                await self._read_network()
+
     async def _read_network(self) -> None:
         """Read all sandboxes and cards; what was changed while we read is kept as we know it."""
-        async with self._reading:
-            self._touched.clear()
-            self._is_stale = False
-            try:
-                paths, ports = await self._vif.sandboxes(), await self._vif.plugged()
-            except BaseException:
-                self._is_stale = True
-                raise
-            self._paths = self._merged(paths, self._paths)
-            self._ports = self._merged({w: p for w, p in ports.items() if p}, self._ports)
+        doubts = self._doubts
+        self._touched.clear()
+        paths, ports = await self._vif.sandboxes(), await self._vif.plugged()
+        self._paths = self._merged(paths, self._paths)
+        self._ports = self._merged({w: p for w, p in ports.items() if p}, self._ports)
+        self._trusted = doubts
 
     def _merged(self, read: Mapping[str, Value], known: Mapping[str, Value]) -> dict[str, Value]:
         found = {key: value for key, value in read.items() if key not in self._touched}

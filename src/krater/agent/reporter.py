@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import structlog
 
+from krater.agent.executor import unexpected
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import SendReports
-from krater.errors import KraterError
 from krater.model.assignment import Report, StepEvent
 
 _log = structlog.get_logger(__name__)
@@ -83,9 +83,9 @@ class Reporter:
             del self._unsent[workload]
         try:
             await self._bus.call(CONTROLLER, SendReports(self._node, reports), _TIMEOUT)
-        except KraterError as problem:
+        except Exception as problem:
             if not self._is_failing:
-                _log.warning("reports are not stored yet", reason=problem.message, reports=len(reports))
+                _log.warning("reports are not stored yet", reason=str(problem), exc_info=unexpected(problem))
             self._is_failing = True
             for report in reports:
                 if report.workload in self._latest:

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from krater.agent.endpoint import Endpoint
-from krater.agent.executor import Executor
+from krater.agent.executor import Executor, unexpected
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.inventory import read_inventory
 from krater.agent.log_files import LogKeeper
@@ -94,12 +94,12 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 await self._open()
                 for part in (
+                    self._follow_events(),
                     self._every(self._settings.announce, self._announce),
                     self._reconciler.run(),
                     self._sync.run(),
                     self._reporter.run(),
                     self._images.run(),
-                    self._follow_events(),
                     self._publish_names(),
                     self._every(_CLEAN_EVERY, self._log_keeper.keep),
                 ):
@@ -141,9 +141,14 @@ class Agent:
             try:
                 await action()
                 is_failing = False
-            except (KraterError, OSError) as problem:
+            except Exception as problem:
                 if not is_failing:
-                    _log.warning("will be tried again", action=action.__name__, reason=str(problem))
+                    _log.warning(
+                        "will be tried again",
+                        action=action.__name__,
+                        reason=str(problem),
+                        exc_info=unexpected(problem),
+                    )
                 is_failing = True
             await asyncio.sleep(seconds)
 
@@ -165,8 +170,14 @@ class Agent:
 
     async def _follow_events(self) -> None:
         """A process ended, or something else happened to a container: look at it at once."""
-        async for container in self._runtime.events():
-            self._reconciler.wake(self._workloads.owner(container))
+        while True:
+            try:
+                async for container in self._runtime.events():
+                    self._reconciler.wake(self._workloads.owner(container))
+            except Exception as problem:
+                _log.warning("the engine's events broke off", reason=str(problem), exc_info=unexpected(problem))
+            await asyncio.sleep(_FIRST_PAUSE)
+            self._sync.hint_all()
 
     async def _publish_names(self) -> None:
         """When assignments changed, but not for each of many."""

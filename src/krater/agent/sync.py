@@ -9,13 +9,13 @@ import asyncio
 
 import structlog
 
+from krater.agent.executor import unexpected
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.observer import Observer
 from krater.agent.reporter import Reporter
 from krater.agent.workloads import Workloads
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import Pull, PullAnswer
-from krater.errors import KraterError
 
 _log = structlog.get_logger(__name__)
 
@@ -75,9 +75,13 @@ class Sync:
                 elif self._asked:
                     await self._ask_some()
                 pause, wait = _FIRST_PAUSE, next_all - loop.time()
-            except KraterError as problem:
+            except Exception as problem:
                 if pause == _FIRST_PAUSE:
-                    _log.warning("the controller or the engine does not answer yet", reason=problem.message)
+                    _log.warning(
+                        "the controller or the engine does not answer yet",
+                        reason=str(problem),
+                        exc_info=unexpected(problem),
+                    )
                 self._all_due = True
                 wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             if not self._wake.is_set():
@@ -95,7 +99,7 @@ class Sync:
         asked, self._asked = self._asked, {}
         try:
             answer = await self._bus.call(CONTROLLER, Pull(self._node), _TIMEOUT)
-        except KraterError:
+        except Exception:
             self._asked = asked | self._asked
             raise
         for assignment in answer.assignments:
@@ -111,7 +115,7 @@ class Sync:
         asked, self._asked = tuple(self._asked), {}
         try:
             answer: PullAnswer = await self._bus.call(CONTROLLER, Pull(self._node, asked), _TIMEOUT)
-        except KraterError:
+        except Exception:
             self._asked = dict.fromkeys(asked) | self._asked
             raise
         for assignment in answer.assignments:

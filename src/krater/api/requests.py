@@ -183,6 +183,8 @@ def _parse_query(raw: bytes) -> dict[str, str | list[str]]:
         raise Invalid(
             f"The query string cannot be read: it must be UTF-8, with at most {_MOST_QUERY_KEYS} keys."
         ) from error
+    if "\0" in "".join(text for pair in pairs for text in pair):
+        raise Invalid("The query string has a NUL character in it; it is allowed nowhere.")
     for key, value in pairs:
         before = found.get(key)
         if before is None:

@@ -251,6 +251,8 @@ class Router:
     def find(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """The route and its parameters. UnknownPath, or WrongMethod with the methods there are."""
         place, values = self._root, []
+        if any("\0" in part for part in segments):
+            raise UnknownPath("There is no such URL.")
         for part in segments:
             follower = place.literal.get(part)
             if follower is None:

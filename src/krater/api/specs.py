@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from krater.api.schemas.containers import CreateBase, NetItem, RestartPolicyAsk
 from krater.api.schemas.decoding import CODE
-from krater.api.schemas.fields import Scalar, plain, truth
+from krater.api.schemas.fields import Scalar, truth
 from krater.cloud.interfaces import NetAsk
 from krater.config import LimitSettings
 from krater.errors import Invalid
@@ -75,9 +75,9 @@ def read_image(name: str) -> str:
 def read_command(value: object) -> tuple[str, ...] | None:
     """A command: a list, or (at old versions) one string in a shell's quoting. An empty one is none."""
     if isinstance(value, str):
-        return _words("command", split_words("command", value))
+        return _words(split_words("command", value))
     if isinstance(value, list):
-        return _words("command", value)
+        return _words(value)
     return None
 
 
@@ -89,23 +89,23 @@ def split_words(field: str, text: str) -> list[str]:
         raise Invalid(f"{field}: cannot be split into words: {error}", field=field) from None
 
 
-def _words(field: str, words: Iterable[Scalar]) -> tuple[str, ...] | None:
-    return tuple(plain(_text(word), field) for word in words) or None
+def _words(words: Iterable[Scalar]) -> tuple[str, ...] | None:
+    return tuple(_text(word) for word in words) or None
 
 
 def _text(value: Scalar | None) -> str:
     return "" if value is None else str(value)
 
 
-def _texts(field: str, values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
-    return {plain(key, field): plain(_text(value), field) for key, value in (values or {}).items()}
+def _texts(values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
+    return {key: _text(value) for key, value in (values or {}).items()}
 
 
 def _environment(values: Mapping[str, str] | None) -> dict[str, str]:
     for key in values or {}:
         if "=" in key:
             raise Invalid("environment: a name must not contain '='", field="environment", code=CODE)
-    return _texts("environment", values)
+    return _texts(values)
 
 
 def read_restart(ask: RestartPolicyAsk | None) -> RestartPolicy | None:
@@ -163,10 +163,10 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         image=read_image(ask.image),
         resources=resources,
         command=read_command(getattr(ask, "command", None)),
-        entrypoint=_words("entrypoint", getattr(ask, "entrypoint", None) or ()),
+        entrypoint=_words(getattr(ask, "entrypoint", None) or ()),
         environment=_environment(ask.environment),
-        labels=_texts("labels", ask.labels),
-        workdir=plain(ask.workdir, "workdir") if ask.workdir else None,
+        labels=_texts(ask.labels),
+        workdir=ask.workdir or None,
         interactive=ask.interactive is not UNSET and truth(ask.interactive),
         tty=has_tty(ask, minor),
         privileged=ask.privileged is not None and truth(ask.privileged),
@@ -186,8 +186,8 @@ def workload_spec(
         auto_heal=truth(ask.auto_heal),
         hostname=ask.hostname or None if ask.hostname is not UNSET else None,
         nets=nets,
-        runtime=plain(ask.runtime, "runtime") if ask.runtime else None,
-        availability_zone=plain(ask.availability_zone, "availability_zone") if ask.availability_zone else None,
-        hints=_texts("hints", ask.hints),
+        runtime=ask.runtime or None,
+        availability_zone=ask.availability_zone,
+        hints=_texts(ask.hints),
         host=host if isinstance(host, str) else None,
     )

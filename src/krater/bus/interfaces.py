@@ -29,7 +29,9 @@ class Bus(Protocol):
     """One process's connection to the others."""
 
     async def call(self, target: str, request: Request[Answer], timeout: float) -> Answer:
-        """Ask and wait. Unavailable when nobody serves `target` or `timeout` seconds pass.
+        """Ask and wait. Unavailable when nobody serves `target` or `timeout` seconds pass; the work ends then too.
+
+        Unsupported when `target` does not know such requests. An asker that goes away does not stop the work.
 
         A `KraterError` raised by the other side arrives as the same class with the same message; anything else
         arrives as Permanent without its text.

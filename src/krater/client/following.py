@@ -18,6 +18,9 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:?\
 
 FIRST_PAUSE, PAUSE_AFTER_NEWS, LONGEST_PAUSE = 0.05, 0.1, 1.0
 PATIENCE = 60.0
+MUCH = 1 << 20
+
+START = "start"  # the cursor before all there is
 
 Moment = tuple[int, str]
 
@@ -115,7 +118,8 @@ def follow(
     `state` tells whether the container is over; it is asked before `read`, so the read after it misses nothing. A
     server that is away or restarts is waited for, a minute at most.
     """
-    log = _Log(read, timestamps, Question(tail="1" if tail == "0" else tail, since=since))
+    begin = START if tail is None and since is None else None
+    log = _Log(read, timestamps, Question(tail="1" if tail == "0" else tail, since=since, cursor=begin))
     pause, in_trouble = FIRST_PAUSE, None
     skip = tail == "0"  # "from now on" begins after the last line there is: that one is asked for and not shown
     while True:
@@ -125,7 +129,7 @@ def follow(
             over = state()
             new = log.read_on(0.0 if over else pause)
             new, skip = "" if skip else new, False
-            in_trouble, complete = None, over
+            in_trouble, complete = None, over and (not new or not log.is_bounded)
         except NotFound:
             return
         except Conflict:  # there are states without a log, between two runs for example
@@ -139,7 +143,10 @@ def follow(
         if complete:
             return
         waited, pause = pause, PAUSE_AFTER_NEWS if new else min(pause * 1.5, LONGEST_PAUSE)
-        sleep(max(0.0, (pause if new else waited) - (time.monotonic() - began)))  # the server may have waited for us
+        if new and log.is_bounded and (over or len(new) >= MUCH):  # there is more, and rotation may be at its heels
+            sleep(0.0)
+        else:  # the server may have waited for us
+            sleep(max(0.0, (pause if new else waited) - (time.monotonic() - began)))
 
 
 class _Log:
@@ -151,6 +158,11 @@ class _Log:
         self._first: Question | None = first
         self._overlap = Overlap(first.since)
         self._cursor: str | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an answer may have had no room for all there is: the log ends where nothing more comes."""
+        return self._cursor is not None
 
     def read_on(self, wait: float) -> str:
         """What is new."""

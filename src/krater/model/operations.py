@@ -1,4 +1,8 @@
-"""Which operation is allowed in which status: one table, as the API's specification has it."""
+"""Which operation is allowed in which status: one table, as the API's specification has it.
+
+It is wider in one point, so that nobody is stuck with a container that goes on failing: one that is created for ever
+or starts again and again can be stopped, read and (with `stop`) removed by its owner, not by administrators alone.
+"""
 
 from krater.model.status import (
     CREATED,
@@ -19,7 +23,7 @@ _REMOVABLE = frozenset({CREATED, ERROR, STOPPED, "Deleted", "Dead"})
 
 ALLOWED: dict[str, frozenset[str]] = {
     "start": frozenset({CREATED, STOPPED, ERROR}),
-    "stop": _RUNNING_ONLY,
+    "stop": _RUNNING_ONLY | {RESTARTING},
     "reboot": frozenset({CREATED, RUNNING, STOPPED, ERROR}),
     "rebuild": frozenset({CREATED, RUNNING, STOPPED, ERROR}),
     "pause": _RUNNING_ONLY,
@@ -37,11 +41,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "remove_security_group": _LIVE,
     "get_archive": _LIVE,
     "put_archive": _LIVE,
-    "logs": frozenset({CREATED, RUNNING, STOPPED, PAUSED, ERROR, UNKNOWN}),
+    "logs": frozenset({CREATED, RUNNING, STOPPED, PAUSED, ERROR, UNKNOWN, RESTARTING}),
     "commit": frozenset({RUNNING, STOPPED, PAUSED}),
     "delete": _REMOVABLE,
     "delete_force": _REMOVABLE | {CREATING, RUNNING, UNKNOWN, RESTARTING, REBUILDING, DELETING},
-    "delete_stop": _REMOVABLE | {RUNNING},
+    "delete_stop": _REMOVABLE | {CREATING, RUNNING, PAUSED, UNKNOWN, RESTARTING, REBUILDING},
 }
 
 

@@ -53,7 +53,8 @@ def derive_status(
     current = observed.generation == intent.generation
     if current and observed.failure is not None:
         return Status(ERROR, None, observed.failure, detail)
-    if placement.node is None and placement.refusal is not None:
+    refused = placement.refusal is not None and placement.generation == intent.generation
+    if placement.node is None and refused:
         return Status(ERROR, None, placement.refusal, detail)
     if placement.node is None or seen is None:
         return Status(CREATING, observed.step or None, observed.trouble, detail)

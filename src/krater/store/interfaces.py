@@ -88,7 +88,7 @@ class Workloads(Protocol):
         """Forget the row; its actions stay. Idempotent."""
 
     def by_ids(self, ids: Sequence[str]) -> list[Workload]:
-        """Those of the ids that exist, in no order. For the controller."""
+        """Those of the ids that exist, in no order. For the controller. Locks the rows in a write transaction."""
         ...
 
     def on_node(self, node: str) -> list[Workload]:

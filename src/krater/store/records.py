@@ -42,7 +42,10 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list: after the item `marker`, at most `limit`, by `sort_key`, which is a stored column."""
+    """Which part of a list: after the item `marker`, at most `limit`, by `sort_key`, which is a stored column.
+
+    Keys are the API's names; `id` is the order of creation, which also settles ties.
+    """
 
     limit: int
     marker: str | None = None

@@ -143,7 +143,7 @@ def delete(tx: Tx, asking: Asking, ident: str, *, force: bool, stop: bool) -> Wo
     operation = "delete_stop" if stop else "delete_force" if force else "delete"
     if not is_allowed(operation, word):
         raise Conflict(f"Cannot delete container {workload.id} in {word} state.", code="invalid-state-exception")
-    grace = DEFAULT_GRACE if stop and word == RUNNING else 0.0
+    grace = DEFAULT_GRACE if stop else 0.0
     return _change(tx, asking, workload, "delete", replace(workload.intent, desired=Desired.REMOVED, grace=grace))
 
 

@@ -9,7 +9,7 @@ from krater.api.commands.workloads import Asking
 from krater.api.handlers.asking import asking_of, change, check_since
 from krater.api.links import base_of
 from krater.api.requests import Answer, Request
-from krater.api.schemas.containers import CreateBase, CreateQuery, create_shape
+from krater.api.schemas.containers import CreateBase, CreateQuery, HealthcheckAsk, create_shape
 from krater.api.schemas.decoding import decode_json_body, decode_query
 from krater.api.schemas.fields import truth
 from krater.api.specs import container_spec, net_asks, read_resources, read_restart, workload_spec
@@ -97,7 +97,7 @@ def _check_placing(request: Request, ask: CreateBase) -> None:
 
 def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
     """Fields that come after the networks."""
-    if ask.healthcheck is not None and ask.healthcheck.cmd is not None:
+    if ask.healthcheck is not None and ask.healthcheck != HealthcheckAsk():
         check_since(request, "healthcheck", 22)
         raise not_yet("healthcheck", "health checks")
     if ask.mounts:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from krater.api.requests import Answer, Request
 from krater.api.schemas.actions import Execute, Kill, LogsQuery, TopQuery
 from krater.api.schemas.answers import ExecuteResult, StatsResult, TopResult
 from krater.api.schemas.decoding import decode_arguments, decode_query
-from krater.api.schemas.fields import plain, truth
+from krater.api.schemas.fields import truth
 from krater.api.specs import split_words
 from krater.bus.interfaces import Request as BusRequest
 from krater.bus.interfaces import node_target
@@ -24,6 +25,12 @@ from krater.store.interfaces import Workload
 T = TypeVar("T")
 
 _NODE_AWAY = "container-host-not-up"
+# Following a log: where the answer before ended, and how many seconds to wait for more. Headers, not query keys: the
+# same client works with servers that refuse keys they do not know.
+CURSOR_HEADER, WAIT_HEADER = b"x-krater-log-cursor", b"x-krater-log-wait"
+_WAIT = re.compile(rb"[0-9]{1,3}(\.[0-9]{1,3})?")
+_LONGEST_WAIT = 30.0
+
 _MIB = 1 << 20
 _OVERTIME = 5.0
 _SINCE = "%Y-%m-%d %H:%M:%S,%f"
@@ -47,6 +54,8 @@ async def call_node(
         if target in error.message:  # the bus's own words: which node it is, is the operator's business
             raise _no_answer() from error
         raise Unavailable(error.message, code=_NODE_AWAY) from error
+    except Unsupported as error:
+        raise Unsupported("The node of this container is of an older Krater, which cannot do this.") from error
 
 
 def _no_answer() -> Unavailable:
@@ -78,9 +87,17 @@ async def logs(request: Request) -> Answer:
         tail=int(ask.tail) if ask.tail.isdigit() else None,
         since=since,
         limit=request.backing.settings.api.log_limit,
+        cursor=request.headers.get(CURSOR_HEADER, b"").decode("latin-1"),
+        wait=_wait(request.headers.get(WAIT_HEADER, b"")),
     )
-    answer = await call_node(request, asking, workload, message)
-    return found(answer.text.decode(errors="replace"))
+    answer = await call_node(request, asking, workload, message, extra=message.wait)
+    text = found(answer.text.decode(errors="replace"))
+    return replace(text, headers=((CURSOR_HEADER, answer.cursor.encode("latin-1")),))
+
+
+def _wait(text: bytes) -> float:
+    """Seconds to wait for news of a followed log. Anything else is none: it is only a wish."""
+    return min(float(text), _LONGEST_WAIT) if _WAIT.fullmatch(text) else 0.0
 
 
 def _since(text: str) -> float | None:
@@ -97,7 +114,7 @@ def _since(text: str) -> float | None:
 async def execute(request: Request) -> Answer:
     """Run a command inside and answer with what it said."""
     ask = await decode_arguments(request, Execute)
-    words = tuple(plain(word, "command") for word in split_words("command", ask.command))
+    words = tuple(split_words("command", ask.command))
     if not words:
         raise Invalid("command: is empty", field="command")
     asking, workload = await _ready(request, "execute")
@@ -112,7 +129,7 @@ async def execute(request: Request) -> Answer:
 async def top(request: Request) -> Answer:
     """The processes inside."""
     ask = decode_query(request, TopQuery)
-    ps_args = "" if ask.ps_args == "None" else plain(ask.ps_args, "ps_args")
+    ps_args = "" if ask.ps_args == "None" else ask.ps_args
     asking, workload = await _ready(request, "top")
     answer = await call_node(request, asking, workload, Top(workload.id, ps_args))
     return found(TopResult(list(answer.titles), [list(row) for row in answer.rows]))

@@ -17,6 +17,7 @@ CODE = "schema-validation-error"
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(.*)`$", re.DOTALL)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN = 60
 
 
@@ -52,6 +53,7 @@ def decode_query(request: Request, shape: type[T]) -> T:
 
 def decode(raw: bytes, shape: type[T]) -> T:
     """A JSON text as `shape`. Invalid."""
+    _refuse_nul(raw)
     try:
         return msgspec.json.decode(raw, type=shape)
     except msgspec.ValidationError as error:
@@ -68,7 +70,14 @@ def convert(values: Mapping[str, Any], shape: type[T]) -> T:
         raise _explain(str(error), shape) from error
 
 
+def _refuse_nul(raw: bytes) -> None:
+    """No kernel takes a NUL in a text, and not every database."""
+    if b"\\u0000" in raw and _NUL.search(raw):
+        raise Invalid("The request body has a NUL character (\\u0000) in a text; it is allowed nowhere.", code=CODE)
+
+
 def _parse(raw: bytes) -> dict[str, Any]:
+    _refuse_nul(raw)
     try:
         found = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -97,10 +97,3 @@ def strict_bool(name: str, value: Any) -> bool:
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise Invalid(f"{name}: expected one of 1, t, true, on, y, yes, 0, f, false, off, n, no", field=name)
-
-
-def plain(text: str, field: str) -> str:
-    """A text that can be handed to a kernel and a database: without NUL."""
-    if "\0" in text:
-        raise Invalid(f"{field}: a NUL character is not allowed", field=field)
-    return text

@@ -128,8 +128,8 @@ class SqlStore:
 
 
 def _plain(result: T) -> T:
-    """A transaction cannot wait: what it would wait for happens after it has ended."""
-    if inspect.iscoroutine(result):
+    """Neither a coroutine nor a generator: what those do happens after the transaction has ended."""
+    if inspect.iscoroutine(result) or inspect.isgenerator(result):
         result.close()
-        raise TypeError("a transaction is a plain function, not a coroutine")
+        raise TypeError("a transaction is a plain function that does all of its work")
     return result

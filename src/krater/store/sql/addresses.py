@@ -35,6 +35,7 @@ _NEXT = (
 )
 _COUNT = select(func.count()).select_from(t).where(t.c.subnet == bindparam("in_subnet"))
 _CURSOR = select(subnets.c.cursor).where(subnets.c.id == bindparam("in_subnet")).with_for_update()
+_INSERT = insert(t)
 _SET_CURSOR = update(subnets).where(subnets.c.id == bindparam("in_subnet"))
 
 
@@ -93,7 +94,7 @@ class Pool:
                 }
             )
         if rows:
-            self._link.run(insert(t), rows)
+            self._link.run(_INSERT, rows)
 
     def _take(self, text: str) -> FixedIp:
         try:

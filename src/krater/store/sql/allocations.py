@@ -1,5 +1,6 @@
 """Claims of capacity. What is claimed of a node is summed in its row and checked as the sum is changed."""
 
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Update, bindparam, delete, insert, select, update
@@ -53,11 +54,13 @@ class SqlAllocations:
             return
         here = held._asdict() if held is not None and held.node == node else dict.fromkeys(_NAMES, 0)
         more = {name: wanted[name] - here[name] for name in _NAMES}
-        if not self._link.change(_room_for(more, ratios), {"wanted": node, **_more(more)}):
+        room = _room_for(ratios, cpu=more["cpu"] > 0, memory=more["memory"] > 0, disk=more["disk"] > 0)
+        if not self._link.change(room, {"wanted": node, **_more(more)}):
             raise Conflict("The node has no room for it any more.")
-        if held is not None and held.node != node:
-            self._give_back(held)
-        self._link.run(_RELEASE, {"wanted": workload})
+        if held is not None:
+            if held.node != node:
+                self._give_back(held)
+            self._link.run(_RELEASE, {"wanted": workload})
         self._link.run(insert(t), {"workload": workload, "node": node, **wanted})
 
     def release(self, workload: str) -> None:
@@ -83,19 +86,20 @@ def _more(amounts: dict[str, int]) -> dict[str, int]:
     return {f"more_{name}": amount for name, amount in amounts.items()}
 
 
-def _room_for(more: dict[str, int], ratios: tuple[float, float, int]) -> Update:
-    """Adds to a node's sums if there is room. What grows not needs none: a node may have become smaller meanwhile.
+@lru_cache(maxsize=64)
+def _room_for(ratios: tuple[float, float, int], *, cpu: bool, memory: bool, disk: bool) -> Update:
+    """Adds to a node's sums if there is room for what grows. The rest needs none: a node may have become smaller.
 
     Ratios become whole numbers here: each database would multiply by a fraction in its own way.
     """
     cpu_ratio, memory_ratio, reserved = ratios
     statement = _ADD
-    if more["cpu"] > 0:
+    if cpu:
         total = nodes.c.cpus * to_millionths(cpu_ratio)
         statement = statement.where(nodes.c.used_cpu + bindparam("more_cpu") <= total)
-    if more["memory"] > 0:
+    if memory:
         total = (nodes.c.memory - reserved) * round(memory_ratio * 1000)
         statement = statement.where((nodes.c.used_memory + bindparam("more_memory")) * 1000 <= total)
-    if more["disk"] > 0:
+    if disk:
         statement = statement.where(nodes.c.used_disk + bindparam("more_disk") <= nodes.c.disk)
     return statement

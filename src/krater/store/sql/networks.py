@@ -33,6 +33,14 @@ _SUBNETS = (
     .where(subnets.c.network.in_(bindparam("in_networks", expanding=True)))
     .order_by(subnets.c.rank)
 )
+_RANGES = (
+    select(subnets.c.id, subnets.c.cidr, subnets.c.gateway)
+    .where(subnets.c.network == bindparam("wanted"))
+    .order_by(subnets.c.rank)
+)
+_NETWORK_EXISTS = select(t.c.id).where(t.c.id == bindparam("wanted"))
+_PORT_EXISTS = select(ports.c.id).where(ports.c.id == bindparam("wanted"))
+_INSERT_PORT = insert(ports)
 _ADDRESSES = (
     select(addresses.c.port, addresses.c.address, addresses.c.subnet)
     .where(addresses.c.port.in_(bindparam("of_ports", expanding=True)))
@@ -59,7 +67,7 @@ class SqlNetworks:
         taken = select(t.c.id).where(t.c.project_id == network.project_id, t.c.name == network.name)
         if self._link.row(taken) is not None:
             raise Conflict(f"There is a network {network.name} already.")
-        if self._link.row(select(t.c.id).where(t.c.id == network.id)) is not None:
+        if self._link.row(_NETWORK_EXISTS, {"wanted": network.id}) is not None:
             raise Conflict(f"There is a network {network.id} already.")
         values = {
             "id": network.id,
@@ -101,14 +109,16 @@ class SqlNetworks:
 
     def add_port(self, port: Port, wanted: Sequence[str] = ()) -> Port:
         """Store a port with addresses and a MAC."""
-        network = self.get(EVERYBODY, port.network)
-        pool = Pool(self._link, network.id, network.subnets)
+        if self._link.row(_NETWORK_EXISTS, {"wanted": port.network}) is None:
+            raise _no_network(port.network)
+        ranges = self._link.rows(_RANGES, {"wanted": port.network})
+        pool = Pool(self._link, port.network, [Subnet(*row) for row in ranges])
         mac = port.mac.lower() or self._free_mac()
         if port.mac and self._link.row(_MAC, {"wanted": mac}) is not None:
             raise Conflict(f"mac: {mac} is in use")
-        if self._link.row(select(ports.c.id).where(ports.c.id == port.id)) is not None:
+        if self._link.row(_PORT_EXISTS, {"wanted": port.id}) is not None:
             raise Conflict(f"There is a port {port.id} already.")
-        stored = replace(port, network=network.id, mac=mac, fixed_ips=tuple(pool.choose(wanted)))
+        stored = replace(port, mac=mac, fixed_ips=tuple(pool.choose(wanted)))
         values = {
             "id": stored.id,
             "network": stored.network,
@@ -117,7 +127,7 @@ class SqlNetworks:
             "device": stored.device,
             "owned": int(stored.owned),
         }
-        self._link.run(insert(ports), values)
+        self._link.run(_INSERT_PORT, values)
         pool.store(stored.id, stored.fixed_ips)
         return stored
 

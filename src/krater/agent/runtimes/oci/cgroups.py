@@ -148,8 +148,14 @@ class Version2:
         return _read(f"{self._at(name)}/cgroup.freeze").strip() == "1"
 
     def freeze(self, name: str, frozen: bool) -> None:
-        """Freeze or thaw it."""
+        """Freeze or thaw it; frozen means that all of it is."""
         _write(f"{self._at(name)}/cgroup.freeze", "1" if frozen else "0")
+        deadline = time.monotonic() + KILL_WITHIN
+        while frozen and not _fields(_read(f"{self._at(name)}/cgroup.events")).get("frozen"):
+            if time.monotonic() > deadline:
+                _write(f"{self._at(name)}/cgroup.freeze", "0")
+                raise Temporary("the container's processes cannot be frozen now")
+            time.sleep(0.002)
 
     def oom_kills(self, name: str) -> int:
         """How many processes of it were killed for want of memory."""

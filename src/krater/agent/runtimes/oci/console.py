@@ -75,7 +75,6 @@ class LiveConsole:
                 *self._with.program.arguments,
                 f"--log={name}.log",
                 "exec",
-                f"--pid-file={name}.pid",
                 f"--process={document}",
                 container,
             ]
@@ -92,19 +91,13 @@ class LiveConsole:
 
     def _finish(self, container: str, name: str, program: Program) -> str | None:
         """Kill what a command that is not waited for any more has running; tell what the OCI runtime complained of."""
-        try:
-            if program.running:
-                with open(f"{name}.pid") as file:
-                    first = int(file.read())
-                for pid in _session(first, set(self._with.cgroups.pids(container))):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-        except (FileNotFoundError, ValueError):
-            pass  # it had not come as far as starting anything
-        finally:
+        if program.running:
+            offspring = _offspring(program.pid)
+            inside = set(self._with.cgroups.pids(container))
+            for pid in offspring | _sessions(offspring & inside, inside):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             program.kill()
-            with suppress(FileNotFoundError):
-                os.unlink(f"{name}.pid")
         return _complaint(name)
 
     async def top(self, container: str, ps_args: str) -> ProcessTable:
@@ -180,23 +173,30 @@ def _document(paths: ContainerPaths, command: tuple[str, ...]) -> Iterator[str]:
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def _session(first: int, candidates: set[int]) -> set[int]:
-    """Processes of the same session as `first`: what it started, unless that went to some length to get away."""
-    parents: dict[int, tuple[int, int]] = {}
-    for pid in candidates:
+def _offspring(pid: int) -> set[int]:
+    """All that a process has started and that has started since, as far as the kernel knows the family."""
+    found: set[int] = set()
+    due = [pid]
+    while due:
+        parent = due.pop()
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            with open(f"/proc/{parent}/task/{parent}/children") as file:
+                children = {int(child) for child in file.read().split()} - found
         except (FileNotFoundError, ProcessLookupError):
             continue
-        parents[pid] = (int(fields[1]), int(fields[3]))
-    if first not in parents:
-        return set()
-    session = parents[first][1]
-    found = {first} | {pid for pid, (_, its) in parents.items() if its == session}
-    while more := {pid for pid, (parent, _) in parents.items() if parent in found} - found:
-        found |= more
+        found |= children
+        due.extend(children)
     return found
+
+
+def _sessions(members: set[int], candidates: set[int]) -> set[int]:
+    """Candidates of the same sessions as `members`: what a command left behind when its parent ended before it."""
+    sessions: dict[int, int] = {}
+    for pid in candidates:
+        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat", "rb") as file:
+            sessions[pid] = int(file.read().rpartition(b")")[2].split()[3])
+    wanted = {sessions[pid] for pid in members if pid in sessions}
+    return {pid for pid, session in sessions.items() if session in wanted}
 
 
 def _complaint(name: str) -> str | None:

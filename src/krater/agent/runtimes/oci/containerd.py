@@ -6,11 +6,12 @@ it: while it is down they run on, and only images cannot be had.
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -92,9 +93,7 @@ class Containerd:
         """Find it running, or start it; watch it from now on."""
         if self._unwatch is not None:
             return
-        self._process = await asyncio.to_thread(self._find)
-        if self._process is None:
-            self._process = await asyncio.to_thread(self._start)
+        self._process = await asyncio.to_thread(self._found_or_started)
         self._watch()
         deadline = time.monotonic() + READY_WITHIN
         while not await self._listens():
@@ -115,8 +114,10 @@ class Containerd:
 
     def end(self) -> None:
         """Stop the daemon; call it after `close`, or it is started again."""
-        process = self._find()
-        if process is not None:
+        with self._alone():
+            process = self._find()
+            if process is None:
+                return
             send_signal(process, signal.SIGTERM)
             deadline = time.monotonic() + ENDS_WITHIN
             while process.alive:
@@ -142,7 +143,7 @@ class Containerd:
         await asyncio.sleep(self._delay)
         self._delay = min(self._delay * 2, LONGEST_DELAY)
         try:
-            self._process = await asyncio.to_thread(self._start)
+            self._process = await asyncio.to_thread(self._found_or_started)
         except OSError as error:
             log.error("the image store (containerd) cannot be started", error=str(error))
             self._process = None
@@ -167,9 +168,20 @@ class Containerd:
             return None
         return process if os.fsencode(f"{self.directory}/config.toml") in arguments else None
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """An agent and a command line may have the engine open at once: one of them starts the daemon, both use it."""
+        (Path(self.directory) / "registries").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(f"{self.directory}/lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _found_or_started(self) -> Identity:
+        with self._alone():
+            return self._find() or self._start()
+
     def _start(self) -> Identity:
         directory = Path(self.directory)
-        (directory / "registries").mkdir(parents=True, exist_ok=True, mode=0o700)
         config = directory / "config.toml"
         config.write_text(configuration(self.directory, self.socket))
         journal = directory / "log"
@@ -186,7 +198,9 @@ class Containerd:
             )
         child.returncode = 0  # it outlives us and is reaped by its watch: Popen must not complain
         (directory / "pid").write_text(str(child.pid))
-        process = identify(child.pid)
+        # for an instant after its start a process has no arguments yet by which another engine would know it
+        while (process := identify(child.pid)) is not None and self._find() is None:
+            time.sleep(0.001)
         if process is None:
             reap(child.pid)
             return Identity(child.pid, 0)  # ended at once: the watch sees that and tries again

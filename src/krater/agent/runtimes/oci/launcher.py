@@ -23,7 +23,23 @@ class Launcher:
     """One thread, kept for as long as the engine is open."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="oci-launcher", initializer=_hide_unified)
+        self._is_apart = os.path.isdir(UNIFIED)
+        self._thread = self._new_thread()
+
+    def _new_thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="oci-launcher", initializer=_hide_unified)
+
+    async def ensure_sees(self, paths: Sequence[str]) -> None:
+        """See to it that programs started from now on find at these paths what we find there.
+
+        Where the host's mounts are not shared, one made after our thread's namespace is missing in that: a program
+        would see the directory below it instead. Then a new thread with a new namespace takes over.
+        """
+        if self._is_apart and paths:
+            here = await asyncio.to_thread(_identities, paths)
+            if await self.run(lambda: _identities(paths)) != here:
+                self.close()
+                self._thread = self._new_thread()
 
     def close(self) -> None:
         """End the thread. What it started goes on."""
@@ -45,6 +61,17 @@ class Launcher:
     async def run(self, function: Callable[[], Result]) -> Result:
         """Call a short function on the thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+
+def _identities(paths: Sequence[str]) -> list[tuple[int, int] | None]:
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            stat = os.stat(path)
+            found.append((stat.st_dev, stat.st_ino))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def _hide_unified(*_: Any) -> None:

@@ -65,15 +65,19 @@ class Lifecycle:
         shelf = self._with.shelf
         return shelf.read(paths.record, ContainerRecord), shelf.read(paths.process, ProcessRecord)
 
+    def is_made(self, config: ContainerConfig) -> bool:
+        """Whether the container is there already. Conflict when it is there with another root filesystem."""
+        known, _ = self._records(self._with.layout.container(config.id))
+        if known is not None and known.config.rebuild != config.rebuild:
+            raise Conflict("the container of another rebuild must be removed first")
+        return known is not None
+
     async def create(self, config: ContainerConfig, image: ReadyImage) -> None:
         """Make the container's directories, then its record: with that it exists."""
         entrypoint, command = spec.effective_command(config.spec, image.facts)
         async with self._alone(config.id) as paths:
-            known, _ = self._records(paths)
-            if known is not None and known.config.rebuild == config.rebuild:
+            if self.is_made(config):
                 return
-            if known is not None:
-                raise Conflict("the container of another rebuild must be removed first")
             record = ContainerRecord(config, image.facts, image.chain, image.lowers, command, entrypoint)
             await self._with.threads.run(self._make, paths, record)
         self.watch.tell(config.id)
@@ -101,6 +105,7 @@ class Lifecycle:
                 with _held_open(netns) as held:
                     await self._with.threads.run(self._prepare, record, last, paths, pending, held)
                     wanted = record.config.spec
+                    await self._with.launcher.ensure_sees([mount.source for mount in record.config.mounts])
                     made = await self._with.conmon.create(container, paths, wanted.interactive, wanted.tty)
                 await self._launch(container, paths, pending, made)
             except (CreateFailed, Permanent) as error:

@@ -80,15 +80,13 @@ class OciRuntime:
         if self._opened is not None:
             return
         self._opened = await asyncio.to_thread(_prepare_host, self._layout, self._options, self._shelf)
-        for container, last in (await self._with.threads.run(self._running)).items():
-            if last.process is not None:
-                self._with.lifecycle.watch.follow(container, last.monitor, last.process)
         if self._daemon is not None:
             try:
                 await self._daemon.open()
             except Unavailable as error:
                 log.error(error.message)
             except OSError as error:
+                await self.close()
                 raise Permanent(f"the image store (containerd) cannot be started: {error.strerror}") from error
 
     @property
@@ -96,15 +94,6 @@ class OciRuntime:
         if self._opened is None:
             raise Temporary("the engine is not open")
         return self._opened
-
-    def _running(self) -> dict[str, ProcessRecord]:
-        """Containers whose process or monitor should be watched."""
-        found = {}
-        for container in self._ids():
-            last = self._shelf.read(self._layout.container(container).process, ProcessRecord)
-            if last is not None and last.process is not None and last.boot == self._with.machinery.boot:
-                found[container] = last
-        return found
 
     def _ids(self) -> list[str]:
         return [e.name for e in os.scandir(self._layout.containers) if not e.name.startswith(".")]
@@ -187,7 +176,13 @@ class OciRuntime:
     async def create(self, config: ContainerConfig) -> None:
         """Make a container of an image that is here."""
         spec.check(config.spec)
-        await self._with.lifecycle.create(config, await self._images.ready(config.spec.image))
+        if self._with.lifecycle.is_made(config):
+            return
+        image = await self._images.ready(config.spec.image)
+        await self._with.lifecycle.create(config, image)
+        if not self._images.remembers(image.chain):  # removed in this very moment, and its layers perhaps with it
+            await self.remove(config.id)
+            raise Temporary(f"the image {config.spec.image!r} is not on the node any more")
 
     async def start(self, container: str, run: int, attempt: int, netns: str) -> None:
         """Run its process."""
@@ -222,8 +217,17 @@ class OciRuntime:
                     log.warning("layers kept that nobody uses", chain=chain, error=error.message)
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers as they change."""
-        return self._with.lifecycle.watch.listen()
+        """Ids of containers as they change. Who listens also sees to containers that were started before its time.
+
+        So an agent does, and a command line that opens the same engine for a moment does not interfere.
+        """
+        watch, boot = self._with.lifecycle.watch, self._with.machinery.boot
+        changes = watch.listen()
+        for container in self._ids():
+            last = self._shelf.read(self._layout.container(container).process, ProcessRecord)
+            if last is not None and last.process is not None and last.boot == boot and not watch.follows(container):
+                watch.follow(container, last.monitor, last.process)
+        return changes
 
     async def signal(self, container: str, number: int) -> None:
         """Send a signal to its first process."""
@@ -261,6 +265,8 @@ class _Opened:
 
 
 def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
+    if os.geteuid() != 0:
+        raise Permanent("the engine needs to run as root: it mounts file systems and makes namespaces")
     for directory in (layout.containers, layout.logs, layout.runtime_state, layout.containerd):
         os.makedirs(directory, mode=0o700, exist_ok=True)
     mounts.ensure_shared(layout.root)

@@ -15,6 +15,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from krater.errors import Permanent
+
 PROFILE: Final = "/usr/share/containers/seccomp.json"
 
 # The default set of containers-common, without those for device nodes and audit records. Raw sockets stay because the
@@ -101,8 +103,12 @@ def _applies(rule: Mapping[str, Any], name: str, capabilities: frozenset[str]) -
 
 def load(compiled: bool, path: str = PROFILE) -> Filter:
     """The filter for containers of this host, compiled if the runtime takes it so and libseccomp can be used."""
-    with open(path, "rb") as file:
-        rules = select(msgspec.json.decode(file.read()), os.uname().machine, CAPABILITIES)
+    try:
+        with open(path, "rb") as file:
+            rules = select(msgspec.json.decode(file.read()), os.uname().machine, CAPABILITIES)
+    except (FileNotFoundError, msgspec.MsgspecError, KeyError) as error:
+        # without it containers would be less locked in than promised, so there are none
+        raise Permanent(f"no usable seccomp profile at {path}: install containers-common") from error
     if not compiled:
         return Filter(rules=rules)
     try:

@@ -44,6 +44,10 @@ class Watch:
         else:
             self._watched[container] = (subject, cancel)
 
+    def follows(self, container: str) -> bool:
+        """Whether it is being watched."""
+        return container in self._watched
+
     def leave(self, container: str) -> None:
         """Watch it no more."""
         watched = self._watched.pop(container, None)

@@ -1,0 +1,175 @@
+"""What holds for every plan: from any world to any intent in a bounded number of steps, and then nothing more."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from krater.agent.planner import Backoff, Memory, ObservedWorkload, plan
+from krater.agent.steps import (
+    Create,
+    MakeSandbox,
+    Pause,
+    Plug,
+    Remove,
+    RemoveSandbox,
+    Resume,
+    Start,
+    Step,
+    Stop,
+    Unplug,
+    Update,
+)
+from krater.model.assignment import Assignment, ContainerState, ObservedContainer
+from krater.model.workload import Desired, Intent, RestartName, RestartPolicy
+from tests.support.agent import EPOCH, assignment_of, nic_of, spec_of
+
+NOW = EPOCH + timedelta(days=1)
+ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
+NAMES = ("a" * 32, "b" * 32)
+PORTS = ("p0", "p1", "stranger")
+
+seen_containers = st.builds(
+    ObservedContainer,
+    id=st.just(""),
+    rebuild=st.integers(0, 2),
+    state=st.sampled_from(ContainerState),
+    run=st.integers(0, 3),
+    attempt=st.integers(0, 4),
+    exit_code=st.sampled_from((None, 0, 1)),
+    error=st.sampled_from((None, None, "no such file")),
+    started_at=st.just(EPOCH),
+    finished_at=st.sampled_from((None, EPOCH, NOW - timedelta(seconds=1), NOW)),
+    memory=st.sampled_from((None, 64, 32)),
+).map(lambda c: c if c.state is ContainerState.EXITED else replace(c, error=None))
+worlds = st.builds(
+    lambda path, ports, found: ObservedWorkload(
+        path, frozenset(ports), {name: replace(c, id=name) for name, c in found.items()}
+    ),
+    st.sampled_from((None, "/netns")),
+    st.sets(st.sampled_from(PORTS)),
+    st.dictionaries(st.sampled_from((*NAMES, "c" * 32)), seen_containers),
+)
+intents = st.builds(
+    Intent,
+    desired=st.sampled_from(Desired),
+    run=st.integers(0, 3),
+    rebuild=st.integers(0, 2),
+    grace=st.sampled_from((0.0, 10.0)),
+)
+policies = st.builds(RestartPolicy, st.sampled_from(RestartName), st.integers(0, 3))
+
+
+@st.composite
+def assignments(draw: st.DrawFn) -> Assignment | None:
+    if draw(st.booleans()) and draw(st.booleans()):
+        return None
+    base = assignment_of(
+        "w" * 32,
+        containers=tuple(spec_of(name) for name in NAMES[: draw(st.integers(1, 2))]),
+        nics=tuple(nic_of(port) for port in PORTS[: draw(st.integers(0, 2))]),
+        restart=draw(policies),
+    )
+    return replace(base, intent=draw(intents))
+
+
+def apply(world: ObservedWorkload, step: Step) -> ObservedWorkload:
+    """What a step makes of the world, and whether the world allows it."""
+    if isinstance(step, MakeSandbox | RemoveSandbox | Plug | Unplug):
+        return apply_network(world, step)
+    return replace(world, containers=apply_container(dict(world.containers), step, world.sandbox is not None))
+
+
+def apply_container(
+    containers: dict[str, ObservedContainer], step: Step, has_sandbox: bool
+) -> dict[str, ObservedContainer]:
+    match step:
+        case Create(spec, rebuild):
+            assert spec.id not in containers, "a container is made only where there is none"
+            containers[spec.id] = ObservedContainer(spec.id, rebuild, ContainerState.CREATED, memory=64)
+        case Start(name, run, attempt):
+            assert containers[name].state not in ALIVE, "no process is started beside another"
+            assert has_sandbox, "no process runs without its namespace"
+            containers[name] = replace(
+                containers[name], state=ContainerState.RUNNING, run=run, attempt=attempt, error=None
+            )
+        case Stop(name, _) if containers[name].state in ALIVE:
+            containers[name] = replace(
+                containers[name], state=ContainerState.EXITED, exit_code=143, finished_at=NOW, error=None
+            )
+        case Pause(name) | Resume(name):
+            assert containers[name].state in ALIVE, "only what runs can be frozen or thawed"
+            state = ContainerState.PAUSED if isinstance(step, Pause) else ContainerState.RUNNING
+            containers[name] = replace(containers[name], state=state)
+        case Update(name, _, memory):
+            containers[name] = replace(containers[name], memory=memory)
+        case Remove(name):
+            containers.pop(name, None)
+    return containers
+
+
+def apply_network(world: ObservedWorkload, step: MakeSandbox | RemoveSandbox | Plug | Unplug) -> ObservedWorkload:
+    match step:
+        case MakeSandbox():
+            return replace(world, sandbox="/netns", ports=frozenset())
+        case RemoveSandbox():
+            is_used = any(c.state in ALIVE for c in world.containers.values())
+            assert not is_used, "a running process keeps its network"
+            return replace(world, sandbox=None, ports=frozenset())
+        case Plug(nic):
+            assert world.sandbox is not None, "a card goes into a namespace"
+            return replace(world, ports=world.ports | {nic.port})
+        case Unplug(port):
+            return replace(world, ports=world.ports - {port})
+
+
+@settings(max_examples=500, deadline=None)
+@given(assignments(), worlds, st.data())
+def test_every_plan_leads_to_rest_even_when_cut_short(
+    assignment: Assignment | None, world: ObservedWorkload, data: st.DataObject
+) -> None:
+    """Each plan may be followed only in part, as by a crash; after a few whole ones nothing is left to do."""
+    backoff, now, memory = Backoff(), NOW, Memory()
+    for _ in range(data.draw(st.integers(0, 3))):
+        steps = plan(assignment, world, now, backoff, memory).steps
+        for step in steps[: data.draw(st.integers(0, len(steps)))]:
+            world = apply(world, step)
+    for _ in range(4):
+        found = plan(assignment, world, now, backoff, memory)
+        for step in found.steps:
+            world = apply(world, step)
+        if found.wait is not None:
+            now += timedelta(seconds=found.wait)
+        if not found.steps and found.wait is None:
+            break
+    else:
+        raise AssertionError(f"no rest: {found}")
+    assert found.settled
+    assert plan(assignment, world, now, backoff, memory) == found
+    check(assignment, world, found.failure)
+
+
+def check(assignment: Assignment | None, world: ObservedWorkload, failure: str | None) -> None:
+    """At rest, the world is as asked."""
+    alive = [c for c in world.containers.values() if c.state in ALIVE]
+    if assignment is None or assignment.intent.desired is Desired.REMOVED:
+        assert world == ObservedWorkload()
+        return
+    intent = assignment.intent
+    assert set(world.containers) == {spec.id for spec in assignment.containers}
+    assert all(c.rebuild >= intent.rebuild for c in world.containers.values())
+    if not alive:
+        assert world.sandbox is None
+    if world.sandbox is not None:
+        assert world.ports == {nic.port for nic in assignment.nics}
+    if intent.desired in (Desired.CREATED, Desired.STOPPED):
+        assert not alive
+        return
+    state = ContainerState.PAUSED if intent.desired is Desired.PAUSED else ContainerState.RUNNING
+    assert all(c.state is state for c in alive)
+    for container in world.containers.values():
+        assert container.run >= intent.run
+        assert container in alive or container.state is ContainerState.EXITED
+        if container.error is not None:
+            assert failure is not None
