@@ -28,7 +28,7 @@ from krater.agent.vif.native import NativeVif
 from krater.api.app import make_app
 from krater.api.identity import make_identity_app
 from krater.bus.local import LocalBus
-from krater.cloud.local.account_book import AccountBook as AccountBook
+from krater.cloud.local.account_book import AccountBook
 from krater.cloud.local.accounts_file import AccountsFile
 from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.credentials import ensure_accounts
@@ -41,6 +41,8 @@ from krater.controller.service import Controller
 from krater.errors import Conflict, Permanent
 from krater.store.interfaces import Store
 from krater.store.sql import SqlStore
+
+__all__ = ["AccountBook", "Embedded", "clear_node", "open_accounts", "open_runtime", "open_store", "own_directory"]
 
 log = structlog.get_logger(__name__)
 

@@ -94,6 +94,25 @@ async def test_who_may_come_in(world: World, headers: dict[str, str], status: in
         assert error_of(answer)["code"] == "container.unauthorized"
 
 
+@pytest.mark.parametrize(
+    ("site", "method", "status"),
+    [
+        ("cross-site", "POST", 403),
+        ("same-site", "DELETE", 403),
+        ("same-origin", "POST", 404),
+        ("cross-site", "GET", 404),
+    ],
+)
+async def test_a_remembered_password_is_no_good_to_other_sites(
+    world: World, site: str, method: str, status: int
+) -> None:
+    path = "/v1/containers/nobody" + ("/start" if method == "POST" else "")
+    answer = await world.call(method, path, who="", headers=basic("ann:ann") | {"Sec-Fetch-Site": site})
+    assert answer.status_code == status
+    token = await world.call(method, path, headers={"Sec-Fetch-Site": site})
+    assert token.status_code == 404
+
+
 async def test_a_slowed_down_login_is_told_when_to_come_back(world: World) -> None:
     answer = await world.call("GET", "/v1/containers", who="", headers=basic("slow:x"))
     assert answer.status_code == 401

@@ -56,9 +56,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     await made.stop()
 
 
-async def answers(
-    path: str, name: str, gateway: str = "10.211.1.1", kind: str = "A"
-) -> list[str] | str | None:
+async def answers(path: str, name: str, gateway: str = "10.211.1.1", kind: str = "A") -> list[str] | str | None:
     """The addresses told, the error told, or None when nothing is."""
 
     def ask() -> dns.message.Message:

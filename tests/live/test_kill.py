@@ -53,7 +53,7 @@ class Storm:
         client = self.server.client()
         try:
             for number in range(1000):
-                made = client.containers.run(image="busybox", command=["sleep", "1000"], memory="16", cpu=0.1)
+                made = client.containers.run(image="busybox", command=["sleep", "1000"], memory=16, cpu=0.1)
                 self.made.add(made["uuid"])
                 if number % 3 == 2:
                     victim = random.choice(sorted(self.made - self.deleted))

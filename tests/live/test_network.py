@@ -164,9 +164,7 @@ async def test_the_hosts_services_are_out_of_reach(vif: NativeVif, elsewhere: st
             assert time.monotonic() - asked < 1, "a refusal is an answer, not a silence"
 
 
-async def test_the_hosts_services_are_in_reach_when_the_operator_says_so(
-    instance: str, tmp_path: Path
-) -> None:
+async def test_the_hosts_services_are_in_reach_when_the_operator_says_so(instance: str, tmp_path: Path) -> None:
     vif = NativeVif(instance, tmp_path / "n", pool_size=0, host_access=True)
     await vif.open()
     try:

@@ -8,9 +8,7 @@ from krater.model.workload import Desired, Intent
 
 def nic(network: str, *addresses: str) -> Nic:
     found = tuple(Address(one, 24, None) for one in addresses)
-    return Nic(
-        port=f"port-{addresses[0]}", network=network, mac="02:00:00:00:00:01", name="eth0", addresses=found
-    )
+    return Nic(port=f"port-{addresses[0]}", network=network, mac="02:00:00:00:00:01", name="eth0", addresses=found)
 
 
 def assignment(workload: str, name: str, hostname: str, *nics: Nic) -> Assignment:

@@ -26,9 +26,7 @@ from krater.agent.vif.answers import Zone, answer, wire
 from krater.agent.vif.dns import NameServer
 from krater.agent.vif.forwarding import read_resolvers
 
-ZONE = Zone(
-    {"web": ("10.0.0.2", "fd00::2"), "id-of-web": ("10.0.0.2",), "db": ("10.0.0.3",), "a.b": ("10.0.0.4",)}
-)
+ZONE = Zone({"web": ("10.0.0.2", "fd00::2"), "id-of-web": ("10.0.0.2",), "db": ("10.0.0.3",), "a.b": ("10.0.0.4",)})
 
 
 def said(name: str, kind: str = "A", domain: str = "krater.test") -> dns.message.Message | None:
@@ -100,9 +98,7 @@ def test_an_answer_too_long_for_a_datagram_says_that_it_is_cut() -> None:
 
 def test_resolvers_are_read_from_the_hosts_configuration(tmp_path: Path) -> None:
     path = tmp_path / "resolv.conf"
-    path.write_text(
-        "# nameserver 1.1.1.1\nnameserver 192.0.2.1\nsearch a b\nnameserver bad\nnameserver fd00::1\n"
-    )
+    path.write_text("# nameserver 1.1.1.1\nnameserver 192.0.2.1\nsearch a b\nnameserver bad\nnameserver fd00::1\n")
     assert read_resolvers(path) == ("192.0.2.1", "fd00::1")
     assert read_resolvers(tmp_path / "none") == ()
 
@@ -159,9 +155,7 @@ def resolved(query: bytes) -> bytes:
 
 @pytest.fixture
 async def upstream(port: int) -> AsyncIterator[Resolver]:
-    transport, made = await asyncio.get_running_loop().create_datagram_endpoint(
-        Resolver, local_addr=(UPSTREAM, port)
-    )
+    transport, made = await asyncio.get_running_loop().create_datagram_endpoint(Resolver, local_addr=(UPSTREAM, port))
     yield made
     transport.close()
 
@@ -199,9 +193,7 @@ async def test_a_silent_resolver_costs_its_time_and_no_more(server: NameServer, 
         assert (await asked(port, "example.org")).rcode() == dns.rcode.SERVFAIL
 
 
-async def test_without_resolvers_the_failure_is_immediate(
-    server: NameServer, port: int, tmp_path: Path
-) -> None:
+async def test_without_resolvers_the_failure_is_immediate(server: NameServer, port: int, tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text(f"nameserver {HERE}\n")
     async with asyncio.timeout(0.2):
         assert (await asked(port, "example.org")).rcode() == dns.rcode.SERVFAIL
@@ -304,9 +296,7 @@ async def test_a_closed_network_is_silent_and_may_open_again(server: NameServer,
     assert values(await asked(port, "web")) == ["10.0.0.2"]
 
 
-async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_open(
-    server: NameServer, port: int
-) -> None:
+async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_open(server: NameServer, port: int) -> None:
     with pytest.raises(OSError, match="in use"):
         await server.listen("blue", "lo", ("127.0.0.79", HERE))
     await server.listen("blue", "lo", ("127.0.0.79",))

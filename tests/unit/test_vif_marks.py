@@ -38,9 +38,7 @@ def test_an_alias_tells_what_was_written_into_it() -> None:
     assert OURS.card_of(OURS.card_alias("sandbox", "port")) == ("sandbox", "port")
 
 
-@pytest.mark.parametrize(
-    "alias", ["", "krater:one", "krater:two:s:p", "docker", "krater:one:network:", "a:b:c:d:e"]
-)
+@pytest.mark.parametrize("alias", ["", "krater:one", "krater:two:s:p", "docker", "krater:one:network:", "a:b:c:d:e"])
 def test_other_aliases_tell_nothing(alias: str) -> None:
     assert OURS.network_of(alias) is None
     assert OURS.card_of(alias) is None or alias == "krater:one:network:"

@@ -80,7 +80,9 @@ class Agent:
         executor = Executor(runtime, vif, observer, now, self._configure)
         self._reporter = Reporter(node, bus)
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
-        self._workloads = Workloads(observer, executor, self._reporter, backoff, now, self._changed)
+        self._workloads = Workloads(
+            observer, executor, self._reporter, backoff, now, self._changed, settings.pull_patience
+        )
         self._images = ImageTasks(node, bus, runtime)
         self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
         self._log_reader = LogReader(runtime.log_path)

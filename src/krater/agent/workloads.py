@@ -7,6 +7,7 @@ crash, a restart, a lost hint and a vanished container all end in the same pass.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
@@ -14,8 +15,9 @@ from krater.agent.executor import Executor, Interrupted, Work, reason_of
 from krater.agent.observer import Observer, World
 from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, plan
 from krater.agent.reporter import Reporter
+from krater.agent.steps import EnsureImage
 from krater.clock import Now
-from krater.errors import Conflict, Failed, KraterError, NotFound, Temporary
+from krater.errors import Conflict, Failed, KraterError, NotFound, Temporary, Unavailable
 from krater.model.assignment import Assignment, ObservedContainer, Report, StepEvent
 from krater.model.workload import Desired
 
@@ -38,6 +40,7 @@ class Entry:
     is_unwanted: bool = False
     failure: str | None = None
     trouble: str | None = None
+    unserved_since: datetime | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
     seen: tuple[ObservedContainer, ...] = ()
     events: list[StepEvent] = field(default_factory=list)
@@ -51,7 +54,7 @@ class Entry:
 
 
 class Workloads:
-    """All entries. `wake` has a workload reconciled soon."""
+    """All entries. `wake` has a workload reconciled soon; `patience` is how long, in seconds, registries are asked."""
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Workloads:
         backoff: Backoff,
         now: Now,
         wake: Callable[[str], None],
+        patience: float = 10.0,
     ) -> None:
         self._observer = observer
         self._executor = executor
@@ -68,6 +72,7 @@ class Workloads:
         self._backoff = backoff
         self._now = now
         self._wake = wake
+        self._patience = patience
         self._entries: dict[str, Entry] = {}
         self._owners: dict[str, str] = {}
 
@@ -144,7 +149,7 @@ class Workloads:
     def _turn(self, entry: Entry, assignment: Assignment | None) -> None:
         """Another thing is asked: forget what went wrong with the former, and interrupt what takes long."""
         entry.assignment = assignment
-        entry.failure = entry.trouble = None
+        entry.failure = entry.trouble = entry.unserved_since = None
         if entry.work is not None:
             entry.work.changed.set()
         self._wake(entry.workload)
@@ -167,7 +172,7 @@ class Workloads:
                 self._conclude(entry, work, todo)
                 return todo
             await self._executor.execute(work, todo.steps)
-            entry.trouble = None
+            entry.trouble = entry.unserved_since = None
         except Interrupted:
             return None
         except Exception as problem:
@@ -202,6 +207,7 @@ class Workloads:
             return
         seen = await self._look_anyway(entry)
         temporary = isinstance(problem, Temporary | Conflict | NotFound) or not isinstance(problem, KraterError)
+        temporary = temporary and not self._was_refused_too_long(entry, work, problem)
         if not temporary and not entry.is_leaving and entry.failure is None:
             if seen is None or work.failed in self._plan(entry, seen).steps:
                 entry.failure = reason_of(problem)
@@ -211,6 +217,17 @@ class Workloads:
         if work.assignment is not None:
             self._report(entry, work.assignment, None)
         raise problem
+
+    def _was_refused_too_long(self, entry: Entry, work: Work, problem: Exception) -> bool:
+        """Whether a registry has not given the image for so long that the user should be told to look.
+
+        An image store of ours that is down is no reason to give up: it comes back.
+        """
+        if not isinstance(work.failed, EnsureImage) or isinstance(problem, Unavailable):
+            entry.unserved_since = None
+            return False
+        entry.unserved_since = entry.unserved_since or self._now()
+        return (self._now() - entry.unserved_since).total_seconds() >= self._patience
 
     async def _look_anyway(self, entry: Entry) -> ObservedWorkload | None:
         """For the report of a failure; that this fails too is no surprise."""

@@ -8,10 +8,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from krater.api.requests import Request, request_of
 from krater.cloud.interfaces import Credentials, Identity, PasswordCredentials, TokenCredentials
-from krater.errors import Unauthenticated
+from krater.errors import Forbidden, Unauthenticated
 
 PROJECT_HEADER = b"x-krater-project"  # percent-encoded id or name of one of the caller's projects; only with Basic
 _LONGEST = 8192
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Authentication:
@@ -43,7 +44,15 @@ def credentials_of(request: Request) -> Credentials:
     raise Unauthenticated("This needs credentials: a token in X-Auth-Token, or HTTP Basic with a user and password.")
 
 
+def _refuse_other_sites(request: Request) -> None:
+    """A browser adds a remembered password to what any site's page asks of us; nothing may be changed that way."""
+    origin = request.headers.get(b"sec-fetch-site", b"none")
+    if request.method not in _HARMLESS and origin not in (b"same-origin", b"none"):
+        raise Forbidden("This request was made by the page of another site.", code="cross-site")
+
+
 def _from_basic(request: Request, value: bytes) -> PasswordCredentials:
+    _refuse_other_sites(request)
     try:
         user, colon, password = base64.b64decode(_text(value), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):

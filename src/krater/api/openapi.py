@@ -11,6 +11,7 @@ from krater.api.routes import Route
 from krater.api.schemas.answers import ErrorDocument
 
 _REFERENCE = "#/components/schemas/{name}"
+_PROJECT = "X-Krater-Project names (percent-encoded) which of the caller's projects is meant, if not the only one."
 _END = r"(?![\s\S])"
 
 
@@ -34,7 +35,7 @@ def openapi_document(routes: Iterable[Route]) -> bytes:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "basic": {"type": "http", "scheme": "basic"},
+                "basic": {"type": "http", "scheme": "basic", "description": _PROJECT},
                 "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
             },
         },

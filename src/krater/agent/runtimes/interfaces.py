@@ -112,7 +112,7 @@ class Runtime(Protocol):
         """All containers of this node that Krater made, by id, as they are now. Works with the image store down."""
 
     async def inspect(self, container: str) -> ObservedContainer | None:
-        """One container as it is now, None when there is none: what `list` says of it, without looking at the others."""
+        """One container as it is now, None when there is none: what `list` says of it, without a look at the rest."""
 
     async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
         """Have the image unpacked on this node. `name` is as the user wrote it. Permanent when there is none.

@@ -87,9 +87,7 @@ class Cards:
 
     def _make_pair(self, name: str, nic: Nic, space: int, bridge: Bridge) -> None:
         try:
-            self._kernel.do(
-                links.new_veth(name, nic.name, nic.mac, nic.mtu, space), links.port_up(name, bridge.index)
-            )
+            self._kernel.do(links.new_veth(name, nic.name, nic.mac, nic.mtu, space), links.port_up(name, bridge.index))
         except NetlinkError as error:
             left = self._named(name)
             if left is not None:

@@ -76,9 +76,7 @@ class NameServer:
         """Answer from these names from now on."""
         self._zones = {network: Zone(names) for network, names in records.items()}
 
-    async def listen(
-        self, network: str, device: str, addresses: tuple[str, ...], forwards: bool = True
-    ) -> None:
+    async def listen(self, network: str, device: str, addresses: tuple[str, ...], forwards: bool = True) -> None:
         """Answer on these addresses of that device only. Raises OSError when one cannot be had.
 
         Without `forwards` nobody else is asked: names are a way out too, and an internal network has none.
@@ -90,9 +88,7 @@ class NameServer:
             for address in addresses:
                 here.datagrams.append(self._socket(socket.SOCK_DGRAM, device, address))
                 stream = self._socket(socket.SOCK_STREAM, device, address)
-                here.servers.append(
-                    await asyncio.start_server(lambda r, w: self._converse(here, r, w), sock=stream)
-                )
+                here.servers.append(await asyncio.start_server(lambda r, w: self._converse(here, r, w), sock=stream))
         except OSError:
             await self.close(network)
             raise
@@ -121,9 +117,7 @@ class NameServer:
         return any(address in here.addresses for here in self._open.values())
 
     def _socket(self, kind: socket.SocketKind, device: str, address: str) -> socket.socket:
-        made = socket.socket(
-            socket.AF_INET6 if ":" in address else socket.AF_INET, kind | socket.SOCK_CLOEXEC
-        )
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind | socket.SOCK_CLOEXEC)
         try:
             made.setblocking(False)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,9 +156,7 @@ class NameServer:
 
         loop.call_later(_REST, wake)
 
-    def _take_datagram(
-        self, here: _Listening, datagrams: socket.socket, query: bytes, asker: tuple[str, int]
-    ) -> None:
+    def _take_datagram(self, here: _Listening, datagrams: socket.socket, query: bytes, asker: tuple[str, int]) -> None:
         parsed = _parsed(query)
         if parsed is None:
             return
@@ -180,9 +172,7 @@ class NameServer:
         here.tasks.add(task)
         task.add_done_callback(here.tasks.discard)
 
-    async def _converse(
-        self, here: _Listening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _converse(self, here: _Listening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Queries on a connection, one after the other."""
         task = asyncio.current_task()
         if task is None or here.connections >= _CONNECTIONS:
@@ -201,9 +191,7 @@ class NameServer:
             here.tasks.discard(task)
             writer.close()
 
-    async def _exchange(
-        self, here: _Listening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _exchange(self, here: _Listening, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One query and its answer. False when the connection should end."""
         (size,) = struct.unpack("!H", await reader.readexactly(2))
         if size > _LONGEST_QUERY or not _has_budget(here):
@@ -225,9 +213,7 @@ class NameServer:
     def _own_answer(self, here: _Listening, query: dns.message.Message) -> dns.message.Message | None:
         return answer(query, self._zones.get(here.network) or Zone({}), self._domain)
 
-    async def _foreign_answer(
-        self, here: _Listening, parsed: dns.message.Message, query: bytes, is_udp: bool
-    ) -> bytes:
+    async def _foreign_answer(self, here: _Listening, parsed: dns.message.Message, query: bytes, is_udp: bool) -> bytes:
         if not here.forwards:
             return wire(parsed, refusal(parsed, dns.rcode.REFUSED), is_udp)
         if here.forwarding >= _FORWARDED_AT_ONCE:

@@ -18,9 +18,7 @@ _RESOLVERS = 3
 class Forwarder:
     """The resolvers of `/etc/resolv.conf`, one after the other. `is_own` tells addresses that would be ourselves."""
 
-    def __init__(
-        self, resolvers: Path, is_own: Callable[[str], bool], timeout: float, port: int = 53
-    ) -> None:
+    def __init__(self, resolvers: Path, is_own: Callable[[str], bool], timeout: float, port: int = 53) -> None:
         self._path, self._is_own, self._timeout, self._port = resolvers, is_own, timeout, port
         self._known: tuple[str, ...] = ()
         self._read_at = float("-inf")

@@ -95,9 +95,7 @@ def all_links(master: int = 0) -> Request:
 def new_bridge(name: str, mac: str, mtu: int) -> Request:
     """Make a bridge, down."""
     body = _link() + text(_NAME, name) + attribute(_ADDRESS, _mac(mac)) + number(_MTU, mtu)
-    return Request(
-        _NEWLINK, CREATE | EXCLUSIVE, body + nest(_KIND_OF, text(_KIND, "bridge"), _BRIDGE_DETAILS)
-    )
+    return Request(_NEWLINK, CREATE | EXCLUSIVE, body + nest(_KIND_OF, text(_KIND, "bridge"), _BRIDGE_DETAILS))
 
 
 def new_veth(name: str, inner: str, mac: str, mtu: int, namespace: int) -> Request:

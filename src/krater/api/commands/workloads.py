@@ -138,12 +138,13 @@ def delete(tx: Tx, asking: Asking, ident: str, *, force: bool, stop: bool) -> Wo
     if force and not stop:
         asking.require("container:delete_force", workload)
     word = asking.status(workload).word
-    if stop and word == RUNNING:
+    needs_stop = stop and not is_allowed("delete", word)
+    if needs_stop:
         asking.require("container:stop", workload)
     operation = "delete_stop" if stop else "delete_force" if force else "delete"
     if not is_allowed(operation, word):
         raise Conflict(f"Cannot delete container {workload.id} in {word} state.", code="invalid-state-exception")
-    grace = DEFAULT_GRACE if stop else 0.0
+    grace = DEFAULT_GRACE if needs_stop else 0.0
     return _change(tx, asking, workload, "delete", replace(workload.intent, desired=Desired.REMOVED, grace=grace))
 
 
