@@ -25,8 +25,11 @@ STEP_SECONDS = Histogram(
 _SECRET_KEYS = frozenset({"password", "token", "secret", "authorization", "auth"})
 
 
-def start_logging(*, debug: bool = False, stream: Any = None) -> None:
-    """Send everything that is logged, ours and the libraries', to one stream (stderr). Call once, at start."""
+def start_logging(*, debug: bool = False, quiet: bool = False, stream: Any = None) -> None:
+    """Send everything that is logged, ours and the libraries', to one stream (stderr). Call once, at start.
+
+    `quiet` is for commands: only what went wrong is worth a line between theirs.
+    """
     out = stream or sys.stderr
     renderer = _for_people() if out.isatty() else structlog.processors.JSONRenderer()
     shared: list[Any] = [
@@ -50,7 +53,7 @@ def start_logging(*, debug: bool = False, stream: Any = None) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    root.setLevel(logging.WARNING if quiet else logging.DEBUG if debug else logging.INFO)
     for chatty in ("alembic", "uvicorn.access", "asyncio", "oslo_policy", "pyroute2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

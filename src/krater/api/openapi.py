@@ -9,6 +9,7 @@ from krater import __version__
 from krater.api.microversions import ALL, MAX_TEXT, MIN_TEXT
 from krater.api.routes import Route
 from krater.api.schemas.answers import ErrorDocument
+from krater.api.schemas.decoding import descriptions
 
 _REFERENCE = "#/components/schemas/{name}"
 _PROJECT = "X-Krater-Project names (percent-encoded) which of the caller's projects is meant, if not the only one."
@@ -20,6 +21,9 @@ def openapi_document(routes: Iterable[Route]) -> bytes:
     shown = list(routes)
     types = _types(shown)
     _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    for shape in types:
+        for name, text in descriptions(shape).items():
+            components[shape.__name__]["properties"][name].setdefault("description", text)
     paths: dict[str, dict[str, Any]] = {}
     for route in shown:
         prefix = "" if route.versions is None or route.path == "/v1" else "/v1"

@@ -54,4 +54,7 @@ def clear(config: Path | None, directory: str | None, settings: tuple[str, ...])
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
+    from krater import telemetry
+
+    telemetry.start_logging(quiet=True)
     asyncio.run(work)
