@@ -22,10 +22,11 @@ run: setup ## run Krater embedded on this machine, in the foreground
 	$(BIN)/krater serve
 
 test: clients static ## everything that must hold: checks and all tests (root, kernel and engine needed)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not live" -n 2 --dist worksteal
+	$(BIN)/pytest -m live
 
 check: setup static ## what needs no root: format, lint, types, imports, sizes, tests that are not live
-	$(BIN)/pytest -m "not live"
+	$(BIN)/pytest -m "not live" -n 2 --dist worksteal
 
 static: setup
 	$(BIN)/ruff format --check

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from krater.agent.runtimes.fake import FakeContainer, FakeEngineWorld
 from krater.config import AgentSettings
+from krater.errors import Unavailable
 from krater.model.assignment import Assignment, ContainerState, ObservedContainer, Report
 from krater.model.workload import Desired, Intent, RestartName
 from tests.support.agent import Table, loop_now
@@ -25,14 +26,18 @@ class Crash(BaseException):
 
 
 class Life:
-    """One agent from its start to its death: the hook that counts its effects and ends it at the chosen one."""
+    """One agent from its start to its death: the hook that counts its effects and ends it at the chosen one.
 
-    def __init__(self, ends_at: int | None) -> None:
+    `fails` decides which effects fail for the moment: before they happened, or after, with the answer lost.
+    """
+
+    def __init__(self, ends_at: int | None, fails: Callable[[], bool] = lambda: False) -> None:
         self.effects = 0
         self.names: list[str] = []
         self.is_over = False
         self.over = asyncio.Event()
-        self._ends_at = ends_at
+        self.ends_at = ends_at
+        self.fails = fails
 
     def hook(self, moment: str, effect: str, subject: str) -> None:
         """Called around every effect."""
@@ -40,20 +45,30 @@ class Life:
             raise Crash
         self.effects += 1
         self.names.append(f"{moment} {effect} {subject[:4]}")
-        if self.effects == self._ends_at:
+        if self.effects == self.ends_at:
             self.is_over = True
             self.over.set()
             raise Crash
+        if self.fails():
+            raise Unavailable(f"{effect} is not possible at the moment")
 
 
 class Sim:
     """A table whose agent is restarted whenever it died. `ends` gives the effect at which each life ends."""
 
-    def __init__(self, ends: Callable[[], int | None], *, latency: float = 0.002, seed: int = 0) -> None:
+    def __init__(
+        self,
+        ends: Callable[[], int | None],
+        *,
+        fails: Callable[[], bool] = lambda: False,
+        latency: float = 0.002,
+        seed: int = 0,
+    ) -> None:
         self.table = Table(SETTINGS, FakeEngineWorld(latency=latency))
         self.crashes = 0
         self.life = Life(None)
         self._ends = ends
+        self._fails = fails
         self._random = random.Random(seed)
         self._keeper: asyncio.Task[None] | None = None
 
@@ -70,7 +85,7 @@ class Sim:
         await self.table.stop()
 
     def _begin(self) -> None:
-        self.life = Life(self._ends())
+        self.life = Life(self._ends(), self._fails)
         self.table.start(self.life.hook)
 
     async def _keep_alive(self) -> None:
@@ -84,8 +99,8 @@ class Sim:
 
     async def quiet(self, seconds: float = 200.0) -> None:
         """From now on nothing dies and everything answers: wait until all has come to rest."""
-        self._ends = lambda: None
-        self.life._ends_at = None
+        self._ends, self.life.ends_at = (lambda: None), None
+        self._fails = self.life.fails = lambda: False
         self.table.controller.is_down = False
         self.table.world.images.is_up = True
         await asyncio.sleep(2.5 * SETTINGS.resync)

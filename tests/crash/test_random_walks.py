@@ -41,7 +41,9 @@ class Walker:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.sim = Sim(self._next_end, latency=self.chance.choice((0.0, 0.002, 0.2)), seed=seed)
+        faults = self.chance.choice((0.0, 0.02, 0.1))
+        latency = self.chance.choice((0.0, 0.002, 0.2))
+        self.sim = Sim(self._next_end, fails=lambda: self.chance.random() < faults, latency=latency, seed=seed)
         self.made = 0
         self.stoppable: set[str] = set()
 
@@ -54,7 +56,7 @@ class Walker:
         for _ in range(_MOVES):
             await self._move()
             await asyncio.sleep(self.chance.choice((0.0, 0.01, 0.3, 2.0, 15.0)))
-        await self.sim.quiet(600)
+        await self.sim.quiet(900)
         killed = set(self.sim.table.world.stops) - self.stoppable
         assert not killed, "ended though nobody asked for it"
 

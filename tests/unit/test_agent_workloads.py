@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from krater.agent.runtimes.fake import FakeEngineWorld
 from krater.bus.messages import WorkloadChanged
 from krater.config import AgentSettings
 from krater.errors import Permanent, Temporary
@@ -191,6 +192,11 @@ async def test_what_is_unknown_goes_only_after_a_complete_answer() -> None:
     table.controller.assignments.clear()
     await asyncio.sleep(100)
     assert table.state(ONE) == "running"
+    await table.controller.want(assignment_of(ONE))
+    await table.settled(ONE)
+    table.controller.assignments.clear()
+    await asyncio.sleep(100)
+    assert table.state(ONE) == "running"
     table.controller.is_complete = True
     await asyncio.sleep(100)
     assert not table.world.containers
@@ -274,6 +280,25 @@ async def test_a_card_that_cannot_be_plugged_never_lets_the_process_run(error: E
         else:
             await table.settled(ONE)
             assert table.network.sandboxes[ONE]
+
+
+async def test_a_failure_of_what_is_not_asked_any_more_is_forgotten() -> None:
+    table, refused = Table(world=FakeEngineWorld(latency=1.0)), []
+
+    def refuse_once(moment: str, effect: str, _: str) -> None:
+        if (moment, effect) == ("before", "start") and not refused:
+            refused.append(effect)
+            raise Permanent("never")
+
+    table.start(refuse_once)
+    wanted = assignment_of(ONE)
+    await table.controller.want(wanted)
+    await table.until(lambda: table.state(ONE) == "created")
+    await asyncio.sleep(0.5)
+    await table.controller.want(altered(wanted, run=2))
+    await table.settled(ONE)
+    assert table.state(ONE) == "running"
+    await table.stop()
 
 
 async def test_names_are_published_and_taken_back() -> None:

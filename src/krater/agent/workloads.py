@@ -31,13 +31,12 @@ _SLOW = 0.25  # seconds after which a pass that still goes on is worth a report 
 class Entry:
     """What the agent knows of one workload. Everything but the assignment may be forgotten without harm.
 
-    Without an assignment it is left alone, until the controller said (`is_unwanted`) that it does not belong here.
+    No assignment means that the controller said that it does not belong here. What it said nothing of has no entry.
     """
 
     workload: str
     containers: tuple[str, ...]
     assignment: Assignment | None = None
-    is_unwanted: bool = False
     failure: str | None = None
     trouble: str | None = None
     unserved_since: datetime | None = None
@@ -101,7 +100,6 @@ class Workloads:
         entry.containers = tuple(dict.fromkeys((*containers, *entry.containers)))
         for container in containers:
             self._owners[container] = assignment.workload
-        entry.is_unwanted = False
         self._turn(entry, assignment)
         return True
 
@@ -110,9 +108,9 @@ class Workloads:
         entry = self._entries.get(workload)
         if entry is None:
             entry = self._entries[workload] = Entry(workload, (workload,))
-        if not entry.is_unwanted:
-            entry.is_unwanted = True
-            self._turn(entry, None)
+        elif entry.assignment is None:
+            return
+        self._turn(entry, None)
 
     def keep_only(self, wanted: Iterable[str]) -> None:
         """The controller named everything that belongs here."""
@@ -135,7 +133,7 @@ class Workloads:
     async def reconcile(self, workload: str) -> float | None:
         """Bring one workload to what is asked. Answers the seconds after which to look again."""
         entry = self._entries.get(workload)
-        if entry is None or (entry.assignment is None and not entry.is_unwanted):
+        if entry is None:
             return None
         try:
             for _ in range(_MOST_PASSES):

@@ -29,7 +29,7 @@ def nics_of(plugged: Sequence[tuple[Port, Network]]) -> tuple[Nic, ...]:
 def _addresses(port: Port, network: Network) -> tuple[Address, ...]:
     subnets = {subnet.id: subnet for subnet in network.subnets}
     return tuple(
-        Address(fixed.address, subnets[fixed.subnet].prefix, subnets[fixed.subnet].gateway)
+        Address(fixed.address, subnets[fixed.subnet].prefix, subnets[fixed.subnet].gateway, fixed.subnet)
         for fixed in port.fixed_ips
         if fixed.subnet in subnets
     )

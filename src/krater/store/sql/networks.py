@@ -262,8 +262,8 @@ def _decode(row: Any, fixed_ips: list[FixedIp]) -> Port:
 
 
 def _no_network(ident: str) -> NotFound:
-    return NotFound(f"There is no network {ident}.")
+    return NotFound(f"There is no network {ident}.", code="network-not-found")
 
 
 def _no_port(id: str) -> NotFound:
-    return NotFound(f"There is no port {id}.")
+    return NotFound(f"There is no port {id}.", code="port-not-found")
