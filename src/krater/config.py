@@ -151,7 +151,9 @@ class AgentSettings:
     ready_namespaces: int = _option(8, "Network namespaces kept ready for the next container.", min=0, max=1000)
     runtime: str = _option("", "OCI runtime: crun, runc, or empty for the best one found.")
     containerd: str = _option("", "Socket of an existing containerd. Empty: Krater runs its own.")
-    plain_http_registries: tuple[str, ...] = _option([], "Registries spoken to without TLS, as host or host:port.")
+    plain_http_registries: tuple[str, ...] = _option(
+        [], "Registries that our own containerd speaks to without TLS, as host or host:port."
+    )
     pull_patience: float = _option(10.0, "Seconds a registry is asked for an image before the user is told.", min=0)
     log_size: int = _option(10 << 20, "Bytes after which a container's log is rotated.", min=4096)
     log_files: int = _option(3, "Rotated logs kept for each container.", min=0)

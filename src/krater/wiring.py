@@ -109,6 +109,8 @@ def _engine(settings: Settings) -> OciRuntime:
         containerd_socket=agent.containerd or None,
         cgroup_parent=own.instance,
         pids_limit=agent.pids,
+        log_files=agent.log_files,
+        plain_http_registries=agent.plain_http_registries,
     )
     return OciRuntime(Path(own.directory) / "engine", options)
 
@@ -236,7 +238,8 @@ def listening_socket(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(api.host_ip, api.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((api.host_ip, api.port), family=family, backlog=2048)
     except OSError as error:
-        raise Permanent(f"cannot listen on {api.host_ip} port {api.port}: {error.strerror}") from error
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # which repeats the address
+        raise Permanent(f"cannot listen on {api.host_ip} port {api.port}: {reason}") from error
 
 
 def node_id(settings: Settings) -> str:

@@ -189,7 +189,7 @@ async def test_a_streamed_large_body_is_refused_without_reading_all_of_it(small:
     scope = {"type": "http", "method": "POST", "path": "/v1/containers", "query_string": b"", "headers": headers}
     await small.app(scope, receive, send)
     assert messages[0]["status"] == 413
-    assert sent - before <= 4096
+    assert sent - before <= 17 << 20  # a bounded part is let go by, so that most clients see the answer
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ LIMIT = 10
 @pytest.fixture(scope="module")
 def own() -> Iterator[Server]:
     """A Krater of this module's own. Nothing has to run for what is judged here."""
-    with serving(f"quota.containers={LIMIT}", "identity.token_lifetime=2", "identity.cache_time=1", fake=True) as made:
+    with serving(f"quota.containers={LIMIT}", "identity.token_lifetime=2", "identity.cache_time=60", fake=True) as made:
         yield made
 
 
@@ -156,7 +156,7 @@ def remove_all(user: User) -> None:
 
 
 def test_two_projects_never_see_each_others_things(alice: User, bob: User) -> None:
-    hers = alice.create("private").json["uuid"]
+    hers = alice.create("private", run=True).json["uuid"]
     eventually(lambda: alice.ask("GET", f"/v1/containers/{hers}").json["status"] == "Running")
     request = alice.ask("GET", f"/v1/containers/{hers}/container_actions").json["containerActions"][0]["request_id"]
     for word in (hers, "private"):
@@ -182,12 +182,12 @@ def test_two_projects_never_see_each_others_things(alice: User, bob: User) -> No
 
 def test_networks_and_ports_of_another_project_are_unknown(alice: User, bob: User) -> None:
     network = alice.ask("POST", "/v1/networks", {"name": "hers"}).json
-    port = alice.ask("POST", "/v1/ports", {"network": network["id"]}).json
+    port = alice.ask("POST", "/v1/ports", {"network": network["uuid"]}).json
     nets: list[dict[str, Any]] = [
-        {"network": network["id"]},
+        {"network": network["uuid"]},
         {"network": "hers"},
         {"network": "no-such-network"},
-        {"port": port["id"]},
+        {"port": port["uuid"]},
         {"port": "00000000-0000-0000-0000-000000000000"},
     ]
     titles = []
@@ -198,11 +198,11 @@ def test_networks_and_ports_of_another_project_are_unknown(alice: User, bob: Use
     assert titles[0] == titles[1] == titles[2], "the answer tells whether there is such a network elsewhere"
     assert titles[3] == titles[4]
     for kind, thing in (("networks", network), ("ports", port)):
-        assert bob.ask("DELETE", f"/v1/{kind}/{thing['id']}").status == 404
-        assert thing["id"] not in bob.ask("GET", f"/v1/{kind}").body.decode()
+        assert bob.ask("DELETE", f"/v1/{kind}/{thing['uuid']}").status == 404
+        assert thing["uuid"] not in bob.ask("GET", f"/v1/{kind}").body.decode()
     assert bob.ask("GET", "/v1/containers").json["containers"] == []
-    assert alice.ask("DELETE", f"/v1/ports/{port['id']}").status == 204
-    assert alice.ask("DELETE", f"/v1/networks/{network['id']}").status == 204
+    assert alice.ask("DELETE", f"/v1/ports/{port['uuid']}").status == 204
+    assert alice.ask("DELETE", f"/v1/networks/{network['uuid']}").status == 204
 
 
 def test_actions_in_the_wrong_state_and_on_unknown_containers(alice: User) -> None:
@@ -232,7 +232,9 @@ def test_wrong_passwords_are_refused_ever_more_slowly(own: Server, alice: User, 
     assert bob.ask("GET", "/v1/containers").status == 200
 
 
-@pytest.mark.parametrize("login", ["Basic", "Basic ====", "Basic YQ==", "Digest x", "Bearer x", "", "Basic " + "A" * 9000])
+@pytest.mark.parametrize(
+    "login", ["Basic", "Basic ====", "Basic YQ==", "Digest x", "Bearer x", "", "Basic " + "A" * 9000]
+)
 def test_strange_credentials_are_refused(own: Server, login: str) -> None:
     stranger = User(own, "nobody", "", source="127.0.0.8")
     headers = {"X_Auth_Token": "gAAAAAB-not-a-token"} if not login else {"Authorization": login}

@@ -67,10 +67,10 @@ class User:
         lowered = {key.lower(): value for key, value in answer.headers.items()}
         return Reply(answer.status, lowered, content, time.monotonic() - began)
 
-    def create(self, name: str, **wanted: Any) -> Reply:
+    def create(self, name: str, *, run: bool = False, **wanted: Any) -> Reply:
         """Ask for a small container."""
         small = {"image": "busybox", "command": ["sleep", "1000"], "cpu": 0.1, "memory": "16"}
-        return self.ask("POST", "/v1/containers", {**small, "name": name, **wanted})
+        return self.ask("POST", f"/v1/containers?run={run}", {**small, "name": name, **wanted})
 
     def token(self) -> str:
         """A token, as an OpenStack client gets one."""
@@ -108,12 +108,14 @@ def send_endless(server: Server, path: str, size: int, *, declared: bool) -> byt
     connection.connect()
     assert connection.sock is not None
     length = f"Content-Length: {size}" if declared else "Transfer-Encoding: chunked"
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\n{length}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\n{length}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
     answer = b""
     try:
         connection.sock.sendall(head.encode())
         for piece in _pieces(size, declared):
             connection.sock.sendall(piece)
+        connection.sock.sendall(b"" if declared else b"0\r\n\r\n")
     except (BrokenPipeError, ConnectionResetError):
         pass  # it had enough
     try:

@@ -68,7 +68,7 @@ def pings(path: str | None, address: str, timeout: float = 0.5) -> bool:
     return inside(path, work)
 
 
-def asks(path: str | None, address: str, port: int, timeout: float = 0.5, source: str = "") -> str | None:
+def asks(path: str | None, address: str, port: int, timeout: float = 5.0, source: str = "") -> str | None:
     """Connect, and tell the address the server saw; None when there was no connection."""
 
     def work() -> str | None:

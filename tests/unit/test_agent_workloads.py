@@ -193,7 +193,7 @@ async def test_what_is_unknown_goes_only_after_a_complete_answer() -> None:
     await asyncio.sleep(100)
     assert table.state(ONE) == "running"
     await table.controller.want(assignment_of(ONE))
-    await table.settled(ONE)
+    await asyncio.sleep(1)
     table.controller.assignments.clear()
     await asyncio.sleep(100)
     assert table.state(ONE) == "running"
@@ -283,7 +283,8 @@ async def test_a_card_that_cannot_be_plugged_never_lets_the_process_run(error: E
 
 
 async def test_a_failure_of_what_is_not_asked_any_more_is_forgotten() -> None:
-    table, refused = Table(world=FakeEngineWorld(latency=1.0)), []
+    table = Table(world=FakeEngineWorld(latency=1.0))
+    refused: list[str] = []
 
     def refuse_once(moment: str, effect: str, _: str) -> None:
         if (moment, effect) == ("before", "start") and not refused:
@@ -299,6 +300,38 @@ async def test_a_failure_of_what_is_not_asked_any_more_is_forgotten() -> None:
     await table.settled(ONE)
     assert table.state(ONE) == "running"
     await table.stop()
+
+
+async def test_a_network_step_that_failed_half_way_is_not_believed() -> None:
+    table = Table()
+    failed: list[str] = []
+
+    def fail_once(moment: str, effect: str, _: str) -> None:
+        if (moment, effect) == ("after", "remove_sandbox") and not failed:
+            failed.append(effect)
+            raise Temporary("it is gone, but not all of it")
+
+    table.start(fail_once)
+    wanted = assignment_of(ONE)
+    await table.controller.want(wanted)
+    await table.settled(ONE)
+    wanted = altered(wanted, desired=Desired.STOPPED)
+    await table.controller.want(wanted)
+    await table.until(lambda: bool(failed))
+    await table.controller.want(altered(wanted, desired=Desired.RUNNING, run=2))
+    await table.settled(ONE)
+    assert table.state(ONE) == "running"
+    assert table.network.sandboxes[ONE]
+    await table.stop()
+
+
+async def test_what_the_controller_lost_is_told_at_the_next_resync() -> None:
+    async with Table() as table:
+        await table.controller.want(assignment_of(ONE))
+        await table.settled(ONE)
+        table.controller.reports.clear()
+        await asyncio.sleep(table.settings.resync + 1)
+        assert table.is_settled(ONE)
 
 
 async def test_names_are_published_and_taken_back() -> None:

@@ -2,6 +2,7 @@
 
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from krater.cloud.local.accounts import (
     set_password,
     unassign,
 )
-from krater.cloud.local.accounts_file import AccountsFile, parse
+from krater.cloud.local.accounts_file import LOOK_EVERY, AccountsFile, parse
 from krater.cloud.local.credentials import ensure_accounts, refresh_examples
 from krater.cloud.local.tokens import TokenKeys
 from krater.config import ApiSettings, CoreSettings, Settings
@@ -91,6 +92,7 @@ def test_a_change_by_another_process_counts_at_once(tmp_path: Path) -> None:
     mine.edit(lambda held: add_user(held, "ann", "hash", "kitchen", "member"))
     assert len(mine.current().users) == 1
     other.edit(lambda held: remove_user(held, "ann"))
+    time.sleep(LOOK_EVERY)
     assert mine.current().users == ()
 
 
@@ -112,6 +114,7 @@ def test_a_slip_of_the_hand_leaves_the_last_good_accounts(tmp_path: Path) -> Non
     good = file.edit(lambda held: add_user(held, "ann", "hash", "kitchen", "member"))
     assert file.current() == good
     file.path.write_text("users: [oops")
+    time.sleep(LOOK_EVERY)
     assert file.current() == good
     with pytest.raises(Unavailable):
         AccountsFile(file.path).current()

@@ -124,23 +124,24 @@ def test_what_ps_prints_becomes_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("said", "words", "code"),
     [
-        ("executable file `x` not found in $PATH: No such file or directory", "no such program"),
-        ('exec: \\"x\\": executable file not found in $PATH', "no such program"),
-        ("open executable: Permission denied", "not an executable"),
-        ("exec container process `/bin/x`: Exec format error", "cannot run on this machine"),
-        ("exec container process (missing dynamic library?) `/x`: No such file or directory", "interpreter"),
-        ("chdir: No such file or directory", "working directory '/w'"),
-        ("2026-01-01T00:00:00Z: linux.c:12: something odd", "something odd"),
-        ("", "no reason"),
+        ("executable file `x` not found in $PATH: No such file or directory", "no such program", 127),
+        ('exec: \\"x\\": executable file not found in $PATH', "no such program", 127),
+        ("open executable: Permission denied", "not an executable", 126),
+        ("exec container process `/bin/x`: Exec format error", "cannot run on this machine", 126),
+        ("exec container process (missing dynamic library?) `/x`: No such file or directory", "interpreter", 127),
+        ("chdir: No such file or directory", "working directory '/w'", None),
+        ("2026-01-01T00:00:00Z: linux.c:12: something odd", "something odd", None),
+        ("", "no reason", None),
     ],
 )
-def test_failures_are_told_in_words(said: str, words: str) -> None:
-    text = failures.explain(said, "x", "/w")
-    assert text.startswith("the container cannot start: ")
-    assert words in text
-    assert ".c:" not in text
+def test_failures_are_told_in_words(said: str, words: str, code: int | None) -> None:
+    why = failures.explain(said, "x", "/w")
+    assert why.text.startswith("the container cannot start: ")
+    assert words in why.text
+    assert ".c:" not in why.text
+    assert why.exit_code == code
 
 
 def test_last_words_in_the_log_count_only_when_the_process_ended_with_them(tmp_path: Path) -> None:

@@ -191,11 +191,12 @@ class TestFaults:
         await impatient.close()
 
     async def test_a_full_disk_is_said_plainly_and_passes(self, store: SqlStore) -> None:
-        lane = store._writers
-        connection: Any = lane._free[0]._link.connection
-        raw = connection.connection.dbapi_connection
-        pages = raw.execute("PRAGMA page_count").fetchone()[0]
-        raw.execute(f"PRAGMA max_page_count={pages}")
+        def let_it_grow_no_more(tx: Any) -> None:
+            raw = tx._link.connection.connection.dbapi_connection
+            pages = raw.execute("PRAGMA page_count").fetchone()[0]
+            raw.execute(f"PRAGMA max_page_count={pages}")
+
+        await store.write(let_it_grow_no_more)
         with pytest.raises(Unavailable, match="full"):
             await store.write(lambda tx: [tx.workloads.add(workload()) for _ in range(500)])
         await store.write(lambda tx: tx.workloads.add(workload("w1")))

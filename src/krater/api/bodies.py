@@ -1,5 +1,6 @@
 """The layer that never lets more of a body in than the operator allows, however it is sent."""
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from krater.api.errors import TooLarge
 from krater.api.requests import request_of
 
 _CLOSE = ((b"connection", b"close"),)
+_MOST_DISCARDED = 16 << 20
+_DISCARD_WITHIN = 5.0
 
 
 class BodyLimit:
@@ -22,6 +25,7 @@ class BodyLimit:
         request = request_of(scope)
         declared = request.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > self._limit:
+            await _discard(receive)
             raise self._refusal()
         came = 0
 
@@ -30,6 +34,7 @@ class BodyLimit:
             message = await receive()
             came += len(message.get("body", b""))
             if came > self._limit:
+                await _discard(receive)
                 raise self._refusal()
             return message
 
@@ -39,3 +44,17 @@ class BodyLimit:
     def _refusal(self) -> TooLarge:
         """Closing the connection spares both sides the rest of the body."""
         return TooLarge(f"The request body is larger than the {self._limit} bytes allowed here.", headers=_CLOSE)
+
+
+async def _discard(receive: Receive) -> None:
+    """Let go by what still comes, within bounds: most clients read no answer before they have sent everything."""
+    left = _MOST_DISCARDED
+    try:
+        async with asyncio.timeout(_DISCARD_WITHIN):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
+    except TimeoutError:
+        return

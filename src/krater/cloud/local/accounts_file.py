@@ -1,12 +1,14 @@
 """The file that keeps the accounts: YAML, readable by its owner only, replaced whole.
 
-Readers look whether the file is another one than they read last, which costs one `stat`, so a changed password or a
-removed user counts at once in every process. Editors take turns through a lock file beside it.
+Readers look whether the file is another one than they read last, twenty times a second at most: a changed password or a
+removed user counts in every process before the command that changed it has ended. Editors take turns through a lock
+file beside it.
 """
 
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from krater.errors import Invalid, KraterError, Unavailable
 
 _log = structlog.get_logger(__name__)
 
+LOOK_EVERY = 0.05
 _HEAD = "# Krater's accounts. `krater account` edits this file; editing it by hand works too.\n"
 
 
@@ -30,9 +33,13 @@ class AccountsFile:
         self.path = path
         self._accounts = Accounts()
         self._stamp: tuple[int, int, int] | None = None
+        self._looked = 0.0
 
     def current(self) -> Accounts:
-        """The accounts as they are now. A file that cannot be read leaves the last good ones. Unavailable at first."""
+        """The accounts as they are. A file that cannot be read leaves the last good ones. Unavailable at first."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return self._accounts
         try:
             stamp = _stamp(self.path)
             if stamp != self._stamp:
@@ -41,6 +48,7 @@ class AccountsFile:
             if self._stamp is None:
                 raise Unavailable(f"the accounts cannot be read: {_text(error)}") from error
             _log.error("accounts cannot be read; the former ones stay valid", why=_text(error))
+        self._looked = now
         return self._accounts
 
     def edit(self, change: Callable[[Accounts], Accounts]) -> Accounts:
@@ -51,6 +59,7 @@ class AccountsFile:
             changed = change(held)
             if changed != held:
                 replace_file(self.path, _HEAD + yaml.safe_dump(_document(changed), sort_keys=False))
+            self._looked = 0.0
         return changed
 
 

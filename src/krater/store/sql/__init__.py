@@ -2,9 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Engine
 
@@ -55,33 +57,74 @@ class SqlTx:
         self._link.connection.close()
 
 
-class Lane:
-    """Some threads and as many connections: a thread that begins a transaction always finds a free one."""
+class _Job(Generic[T]):
+    """A transaction that waits for a thread, and who waits for its outcome."""
 
-    def __init__(self, name: str, free: list[SqlTx]) -> None:
-        self._free = free
-        self._threads = ThreadPoolExecutor(len(free), thread_name_prefix=name)
+    __slots__ = ("_fn", "_loop", "outcome")
+
+    def __init__(self, fn: Callable[[Tx], T]) -> None:
+        self._fn = fn
+        self._loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[T] = self._loop.create_future()
+
+    def run(self, tx: SqlTx) -> None:
+        """Run it, unless nobody waits any more."""
+        if self.outcome.cancelled():
+            return
+        try:
+            result = tx.run(self._fn)
+        except BaseException as error:
+            self._tell(self.outcome.set_exception, error)
+        else:
+            self._tell(self.outcome.set_result, result)
+
+    def _tell(self, settle: Callable[[Any], None], outcome: object) -> None:
+        def tell() -> None:
+            if not self.outcome.done():
+                settle(outcome)
+
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(tell)
+
+
+class Lane:
+    """Some threads with a connection each, and one queue of transactions for them.
+
+    It is not an executor because this is on the path of every request: an executor's futures, chained to the loop's,
+    cost as much as a small transaction does.
+    """
+
+    def __init__(self, name: str, txs: Sequence[SqlTx]) -> None:
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._threads = [
+            Thread(target=self._work, args=(tx,), name=f"{name}-{n}", daemon=True) for n, tx in enumerate(txs)
+        ]
         self._is_closed = False
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, fn: Callable[[Tx], T]) -> T:
         """Run a transaction as soon as a thread is free."""
         if self._is_closed:
             raise Unavailable("The database is closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, fn)
+        job = _Job(fn)
+        self._jobs.put(job)
+        return await job.outcome
 
-    def _run(self, fn: Callable[[Tx], T]) -> T:
-        tx = self._free.pop()
-        try:
-            return tx.run(fn)
-        finally:
-            self._free.append(tx)
+    def _work(self, tx: SqlTx) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run(tx)
+            del job  # the last one's outcome is not kept alive by an idle thread
+        tx.close()
 
     async def close(self) -> None:
         """End what is under way or queued, then the threads and connections."""
-        self._is_closed = True
-        await asyncio.to_thread(self._threads.shutdown)
-        while self._free:
-            self._free.pop().close()
+        if not self._is_closed:
+            self._is_closed = True
+            for _ in self._threads:
+                self._jobs.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
 
 class SqlStore:
@@ -105,8 +148,8 @@ class SqlStore:
         cache = DecodeCache()
 
         def lane(engine: Engine, count: int, *, writes: bool) -> Lane:
-            free = [SqlTx(Link(engine.connect(), now, cache, writes)) for _ in range(count)]
-            return Lane("store-write" if writes else "store-read", free)
+            txs = [SqlTx(Link(engine.connect(), now, cache, writes)) for _ in range(count)]
+            return Lane("store-write" if writes else "store-read", txs)
 
         return cls(
             lane(reading, _SQLITE_READERS if is_sqlite else _READERS, writes=False),

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from krater.agent.runtimes.oci.processes import Identity, identify, on_exit, reap, send_signal
+from krater.agent.runtimes.oci.registries import allow_plain_http
 from krater.errors import Unavailable
 
 # Without the engine of containers, file systems that are not used, metrics and tracing: it starts in 15 ms. The task
@@ -74,8 +75,9 @@ disabled_plugins = [
 class Containerd:
     """Our own containerd, below one directory."""
 
-    def __init__(self, directory: str, binary: str = "containerd") -> None:
+    def __init__(self, directory: str, binary: str = "containerd", plain_http: tuple[str, ...] = ()) -> None:
         self.directory = directory
+        self._plain_http = plain_http
         self.socket = f"{directory}/containerd.sock"
         self._binary = binary
         self._process: Identity | None = None
@@ -93,6 +95,7 @@ class Containerd:
         """Find it running, or start it; watch it from now on."""
         if self._unwatch is not None:
             return
+        await asyncio.to_thread(allow_plain_http, Path(self.directory, "registries"), self._plain_http)
         self._process = await asyncio.to_thread(self._found_or_started)
         self._watch()
         deadline = time.monotonic() + READY_WITHIN

@@ -153,12 +153,16 @@ class Lifecycle:
         use = self._with
         where = spec.workdir(record.config.spec, record.image)
         program = (*record.entrypoint, *record.command)[0]
-        text = error.message if isinstance(error, Permanent) else failures.explain(str(error), program, where)
-        use.shelf.write(paths.process, replace(pending, error=text, finished_at=datetime.now(UTC)))
+        if isinstance(error, Permanent):
+            why = failures.Explanation(error.message)
+        else:
+            why = failures.explain(str(error), program, where)
+        ended_now = replace(pending, error=why.text, exit_code=why.exit_code, finished_at=datetime.now(UTC))
+        use.shelf.write(paths.process, ended_now)
         use.cgroups.kill(record.config.id)
         use.cgroups.remove(record.config.id)
         use.program.forget(record.config.id)
-        return text
+        return why.text
 
     async def stop(self, container: str, grace: float) -> None:
         """Ask it to end, wait, then kill. Afterwards its exit code is on disk."""

@@ -59,6 +59,8 @@ class OciOptions:
     cgroup_parent: str = "krater"
     pids_limit: int = 4096
     log_limit: int = LOG_LIMIT
+    log_files: int = 3
+    plain_http_registries: tuple[str, ...] = ()
     seccomp_profile: str = seccomp.PROFILE
 
 
@@ -70,7 +72,8 @@ class OciRuntime:
         self._options = options or OciOptions()
         self._shelf = Shelf()
         own = self._options.containerd_socket is None
-        self._daemon = Containerd(self._layout.containerd, self._options.containerd) if own else None
+        binary, plain = self._options.containerd, self._options.plain_http_registries
+        self._daemon = Containerd(self._layout.containerd, binary, plain) if own else None
         socket = self._daemon.socket if self._daemon is not None else self._options.containerd_socket
         self._images = ImageStore(str(socket), logins)
         self._opened: _Opened | None = None
@@ -251,7 +254,7 @@ class OciRuntime:
 
     async def rotate_log(self, container: str) -> None:
         """Move the log aside and go on with an empty one."""
-        await self._with.threads.run(rotate, self._layout.container(container))
+        await self._with.threads.run(rotate, self._layout.container(container), self._options.log_files)
 
 
 @dataclass(frozen=True, slots=True)

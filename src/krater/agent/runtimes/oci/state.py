@@ -38,7 +38,7 @@ class ContainerRecord:
 class ProcessRecord:
     """`process.json`: the last start. Written before anything is started (then `process` is None), and again after.
 
-    `error` tells why a start failed before the process ran.
+    `error` tells why a start failed before the process ran, `exit_code` what a shell would make of that.
     """
 
     run: int
@@ -49,6 +49,7 @@ class ProcessRecord:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
+    exit_code: int | None = None
 
 
 Record = TypeVar("Record")
@@ -151,7 +152,8 @@ def observe(
         return seen
     change: dict[str, Any] = {"run": last.run, "attempt": last.attempt, "started_at": last.started_at}
     if last.error is not None:
-        change |= {"state": ContainerState.EXITED, "error": last.error, "finished_at": last.finished_at}
+        change |= {"state": ContainerState.EXITED, "error": last.error}
+        change |= {"exit_code": last.exit_code, "finished_at": last.finished_at}
     elif last.process is None:
         return seen  # we died while starting it; `start` cleans up and does it again
     else:
