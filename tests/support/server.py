@@ -58,6 +58,7 @@ class Server:
             *settings,
         ]
         self.child: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
         self.log = self.directory / "serve.log"
 
     @property
@@ -77,7 +78,8 @@ class Server:
         """Start the process without waiting for it to answer."""
         with self.log.open("ab") as log:
             command = [str(BIN / "krater"), "serve", *self.options, *(["--fake"] if self.fake else [])]
-            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            environment = {**os.environ, **self.variables}
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
 
     def start(self) -> "Server":
         """Start it and wait until it answers and its node is there."""

@@ -96,7 +96,6 @@ async def test_what_could_not_be_sent_is_sent_later_with_all_its_events() -> Non
         await asyncio.sleep(10)
         assert [r.settled for request in it.line.sent for r in request.reports] == [True]
         assert it.steps() == ["one", "two"]
-        assert it.reporter.is_idle
 
 
 async def test_everything_can_be_told_again() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from krater.agent.runtimes.fake import FakeEngineWorld
+from krater.agent.runtimes.fake import FakeEngineWorld, FakeRuntime
 from krater.bus.messages import WorkloadChanged
 from krater.config import AgentSettings
 from krater.errors import Permanent, Temporary
@@ -323,6 +323,23 @@ async def test_a_network_step_that_failed_half_way_is_not_believed() -> None:
     assert table.state(ONE) == "running"
     assert table.network.sandboxes[ONE]
     await table.stop()
+
+
+async def test_steps_that_have_no_effect_are_not_repeated_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pretend(*_: object) -> None:
+        updates.append(1)
+
+    updates: list[int] = []
+    monkeypatch.setattr(FakeRuntime, "update", pretend)
+    async with Table() as table:
+        wanted = assignment_of(ONE)
+        await table.controller.want(wanted)
+        await table.settled(ONE)
+        spec = wanted.containers[0]
+        more = replace(spec, resources=replace(spec.resources, memory=128))
+        await table.controller.want(replace(altered(wanted), containers=(more,)))
+        await asyncio.sleep(60)
+        assert 8 <= len(updates) < 100
 
 
 async def test_what_the_controller_lost_is_told_at_the_next_resync() -> None:

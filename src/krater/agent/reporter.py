@@ -55,11 +55,6 @@ class Reporter:
         self._events.pop(workload, None)
         self._unsent.pop(workload, None)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether all there is to say is said."""
-        return not self._unsent
-
     async def run(self) -> None:
         """Send, for as long as the agent lives."""
         pause = _FIRST_PAUSE

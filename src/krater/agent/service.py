@@ -109,11 +109,6 @@ class Agent:
         finally:
             await self._close()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is to be asked, done or told: for tests and for whoever waits before a shutdown."""
-        return self._is_open and self._sync.is_idle and self._workloads.is_idle and self._reporter.is_idle
-
     async def _open(self) -> None:
         """Find the engine and the network, however long that takes."""
         pause = _FIRST_PAUSE

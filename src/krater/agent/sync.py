@@ -57,11 +57,6 @@ class Sync:
         self._all_due = True
         self._wake.set()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is left to be asked."""
-        return not self._asked and not self._all_due
-
     async def run(self) -> None:
         """Ask, for as long as the agent lives."""
         loop = asyncio.get_running_loop()

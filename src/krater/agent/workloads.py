@@ -79,11 +79,6 @@ class Workloads:
         """What is asked of this node now."""
         return [e.assignment for e in self._entries.values() if e.assignment is not None and not e.is_leaving]
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no pass is under way."""
-        return all(entry.work is None for entry in self._entries.values())
-
     def owner(self, container: str) -> str:
         """The workload a container belongs to."""
         return self._owners.get(container, container)
@@ -140,7 +135,7 @@ class Workloads:
                 done = await self._pass(entry)
                 if done is not None:
                     return done.wait
-            return 0.0
+            raise Temporary("The container does not come to rest, though every step succeeded.")
         finally:
             entry.work = None
 

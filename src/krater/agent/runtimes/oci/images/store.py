@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -42,6 +42,8 @@ from krater.model.image import ImageFacts, parse_image
 from krater.model.workload import PullPolicy
 
 ANSWER_WITHIN: Final = 2.0
+ASK_EVERY: Final = 2.0
+PATIENCE: Final = 5.0
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 log = structlog.get_logger()
@@ -65,6 +67,7 @@ class Login:
 
 
 Logins = Callable[[str], Login | None]
+T = TypeVar("T")
 
 
 def choose_platform(index: Index) -> Descriptor | None:
@@ -136,14 +139,28 @@ class ImageStore:
         if connection is not None:
             await connection.close()
 
-    async def version(self) -> str:
+    async def version(self, within: float = ANSWER_WITHIN) -> str:
         """containerd's version. Unavailable when it does not answer soon."""
         with translated("reach the image store"):
-            reply = await self._client.version.Version(Empty(), timeout=ANSWER_WITHIN)
+            reply = await self._client.version.Version(Empty(), timeout=within)
         return str(reply.version)
+
+    async def _while_up(self, doing: Coroutine[Any, Any, T]) -> T:
+        """Wait for something that may take long. Unavailable once the store does not even tell its version."""
+        task = asyncio.ensure_future(doing)
+        try:
+            while not (await asyncio.wait({task}, timeout=ASK_EVERY))[0]:
+                await self.version(PATIENCE)
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ReadyImage:
         """Have an image unpacked and its layers at hand."""
+        return await self._while_up(self._ensure(name, policy, progress))
+
+    async def _ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ReadyImage:
         ref = parse_image(name)
         async with self._locks.setdefault(ref.canonical, asyncio.Lock()):
             if policy is not PullPolicy.ALWAYS:
@@ -218,6 +235,9 @@ class ImageStore:
 
     async def images(self) -> list[NodeImage]:
         """The images by the names people use; the pull service's extra names for them are left out."""
+        return await self._while_up(self._images())
+
+    async def _images(self) -> list[NodeImage]:
         with translated("list images"):
             reply = await self._client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
         tagged = {i.target.digest for i in reply.images if "@" not in i.name and not i.name.startswith("sha256:")}
@@ -242,6 +262,9 @@ class ImageStore:
 
     async def import_archive(self, path: str, name: str | None) -> list[NodeImage]:
         """Take an archive's images into the store, unpacked."""
+        return await self._while_up(self._import_archive(path, name))
+
+    async def _import_archive(self, path: str, name: str | None) -> list[NodeImage]:
         async with self.lease() as metadata:
             found = []
             for canonical, target in await archive.read_archive(self._client, path, name, metadata):
@@ -254,6 +277,9 @@ class ImageStore:
 
     async def remove(self, name: str, chains_in_use: Iterable[str]) -> None:
         """Forget an image under this name. Layers that containers use stay."""
+        await self._while_up(self._remove_image(name, chains_in_use))
+
+    async def _remove_image(self, name: str, chains_in_use: Iterable[str]) -> None:
         canonical = parse_image(name).canonical
         self._ready.pop(canonical, None)
         try:
@@ -300,7 +326,8 @@ class ImageStore:
     async def _release(self, lease: str) -> None:
         try:
             with translated("release room in the image store"):
-                await self._client.leases.Delete(leases_pb2.DeleteRequest(id=lease), metadata=DEFAULT_METADATA)
+                request = leases_pb2.DeleteRequest(id=lease)
+                await self._client.leases.Delete(request, metadata=DEFAULT_METADATA, timeout=PATIENCE)
         except (Absent, Failed) as error:
             log.warning("lease left to expire", lease=lease, error=str(error))
 
