@@ -99,12 +99,15 @@ def plan(
     busy = any(c.busy for c in courses)
     grace, rebuild = assignment.intent.grace, assignment.intent.rebuild
     steps: list[Step] = []
+    steps += [
+        _image_of(c.spec) for c in courses if c.remove
+    ]  # an image that cannot be had must cost nobody a container
     steps += [Stop(c.spec.id, grace) for c in reversed(courses) if c.stop]
     steps += [Remove(c.spec.id) for c in reversed(courses) if c.remove]
     steps += [Remove(stray) for stray in seen.containers if stray not in {c.spec.id for c in courses}]
     for course in courses:
         if course.create:
-            steps.append(EnsureImage(course.spec.id, course.spec.image, pull_policy(course.spec)))
+            steps += [] if course.remove else [_image_of(course.spec)]
             steps.append(Create(course.spec, rebuild))
     steps += _network_steps(assignment, seen, courses)
     steps += [Update(c.spec.id, c.spec.resources.cpu, c.spec.resources.memory) for c in courses if c.update]
@@ -248,6 +251,10 @@ def _seconds_left(seen: ObservedContainer, now: datetime, delay: float) -> float
     if seen.finished_at is None:
         return 0.0
     return min(delay, delay - (now - seen.finished_at).total_seconds())
+
+
+def _image_of(spec: ContainerSpec) -> EnsureImage:
+    return EnsureImage(spec.id, spec.image, pull_policy(spec))
 
 
 def pull_policy(spec: ContainerSpec) -> PullPolicy:
