@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
+METRICS_TYPE = CONTENT_TYPE_LATEST
 REGISTRY = CollectorRegistry()
 
 REQUESTS = Counter("krater_requests", "API requests answered.", ["method", "status"], registry=REGISTRY)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from krater.api.microversions import ALL
 from krater.api.policies import DEFAULTS
 from krater.api.routes import ROUTES, Route
 from krater.config import ApiSettings, Settings
@@ -33,10 +34,9 @@ def key(route: Route) -> str:
 
 async def ask(world: World, route: Route, container: str, who: str, *, minor: int | None = None) -> Any:
     """A request that is right in all but who makes it."""
-    versions = route.versions
-    assert versions is not None
+    versions = route.versions or ALL
     values = {"container": container, "request": "req-x", "host": "rack-1", "network": "default", "port": "port-1"}
-    path = "/v1" + route.path
+    path = ("/v1" if route.versions else "") + route.path
     for name in ("container", "request", "host", "network", "port", "image", "project", "name", "capsule", "registry"):
         path = path.replace(f"{{{name}}}", values.get(name, "some"))
     arguments = dict(ARGUMENTS.get(key(route), {}))
@@ -107,7 +107,7 @@ def test_every_route_is_guarded_by_a_rule_that_exists() -> None:
             assert route.rule in DEFAULTS, key(route)
 
 
-@pytest.mark.parametrize("route", GUARDED, ids=key)
+@pytest.mark.parametrize("route", [route for route in GUARDED if route.versions], ids=key)
 async def test_versions_of_all_routes(world: World, route: Route) -> None:
     versions = route.versions
     assert versions is not None

@@ -310,3 +310,10 @@ async def test_the_docs_page_loads_nothing_from_elsewhere(world: World) -> None:
     assert "http://" not in answer.text
     assert "https://" not in answer.text
     assert "openapi.json" in answer.text
+
+
+async def test_metrics_are_for_administrators(world: World) -> None:
+    answer = await world.call("GET", "/metrics", who="admin")
+    assert answer.status_code == 200
+    assert "krater_requests_total" in answer.text
+    assert (await world.call("GET", "/metrics", who="ann")).status_code == 403

@@ -1,7 +1,6 @@
 """The parts of a node fail one by one: what needs them waits or says why, and everything else goes on."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -9,24 +8,31 @@ import pytest
 
 from tests.support.containers import ends_up, made, remove, remove_all, running, shown
 from tests.support.daemons import Daemon
-from tests.support.server import BIN, Server, eventually, free_port, serving
+from tests.support.server import BIN, Server, eventually, run
 
 pytestmark = pytest.mark.live
+
+
+BORN = ["sh", "-c", "echo born; exec sleep 1000"]
 
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Server]:
     """A Krater of this module's own, to be hurt."""
-    with serving("agent.announce=0.3", "agent.resync=2", "agent.pull_patience=2") as server:
+    server = Server("agent.announce=0.3", "agent.resync=2", "agent.pull_patience=2")
+    Daemon(server)
+    try:
+        server.start()
+        server.import_busybox()
         yield server
+    finally:
+        server.clear()
 
 
 @pytest.fixture
 def daemon(own: Server) -> Iterator[Daemon]:
-    """Its image store's daemon, which can be kept from starting; whole again after the test."""
+    """Its image store's daemon; whole again after the test."""
     daemon = Daemon(own)
-    if "PATH" not in own.variables or own.child is None:
-        own.start()
     yield daemon
     daemon.allow()
     eventually(lambda: store_is(own, "up"), within=40, what="the image store up")
@@ -67,9 +73,6 @@ def outlives(server: Server, uuids: list[str]) -> str:
     return waiting
 
 
-BORN = ["sh", "-c", "echo born; exec sleep 1000"]
-
-
 def test_the_image_store_frozen_and_thawed(own: Server, daemon: Daemon) -> None:
     uuids = [running(own, BORN) for _ in range(2)]
     daemon.freeze()
@@ -92,3 +95,56 @@ def test_the_image_store_killed_comes_back_at_once(own: Server, daemon: Daemon) 
     eventually(lambda: store_is(own, "up"), what="the image store up")
     lives_on(own, uuid)
     own.import_busybox()
+
+
+def test_the_image_store_ends_and_cannot_be_started_for_a_while(own: Server, daemon: Daemon) -> None:
+    uuids = [running(own, BORN) for _ in range(2)]
+    daemon.prevent()
+    daemon.kill()
+    waiting = outlives(own, uuids)
+    asked = own.client().images.pull("127.0.0.1:1/later", own.client().hosts.list()[0]["hostname"])
+    time.sleep(1)
+    assert own.client().images.show(asked["uuid"]).get("status") != "Error", "what waits for the store is no failure"
+    remove(own, waiting)
+    fresh = made(own, BORN, name="fresh")
+    daemon.allow()
+    ends_up(own, fresh, "Running", within=40)
+    own.client().images.delete(asked["uuid"])
+
+
+def test_a_start_without_an_image_store(own: Server, daemon: Daemon) -> None:
+    uuids = [running(own, BORN) for _ in range(2)]
+    daemon.prevent()
+    own.kill()
+    daemon.kill()
+    own.start()
+    waiting = outlives(own, uuids)
+    assert own.stop() == 0, "it cannot be stopped cleanly either"
+    own.start()
+    assert shown(own, uuids[1])["status"] == "Running"
+    remove(own, waiting)
+    fresh = made(own, BORN, name="fresh")
+    daemon.allow()
+    ends_up(own, fresh, "Running", within=40)
+
+
+def test_a_second_server_on_the_same_directory_is_refused_with_the_owners_number(own: Server) -> None:
+    assert own.child is not None
+    second = run(BIN / "krater", "serve", *own.options, "--port", "0", environment=own.environment, check=False)
+    clear = run(BIN / "krater", "node", "clear", *own.options, environment=own.environment, check=False)
+    for refused in (second, clear):
+        assert refused.returncode != 0
+        assert f"process {own.child.pid}\n" in refused.stderr
+        assert str(own.directory) in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert own.client().hosts.list()
+
+
+def test_a_port_that_is_taken_is_named(own: Server) -> None:
+    other = Server(f"api.port={own.port}", fake=True)
+    try:
+        second = run(BIN / "krater", "serve", *other.options, "--fake", environment=own.environment, check=False)
+        assert second.returncode != 0
+        assert second.stderr == f"krater: cannot listen on 127.0.0.1 port {own.port}: Address already in use\n"
+    finally:
+        other.clear()

@@ -38,7 +38,8 @@ def ends_up(server: Server, container: str, status: str, within: float = 20.0) -
     try:
         eventually(is_so, within=within, what=f"{container} being {status}")
     except AssertionError as error:
-        raise AssertionError(f"{error}: {last[0]['status']} {last[0]['task_state']} {last[0]['status_reason']}") from None
+        state = last[0]
+        raise AssertionError(f"{error}: {state['status']} {state['task_state']} {state['status_reason']}") from None
     return last[0]
 
 

@@ -46,6 +46,7 @@ _WRITING = (
 )
 
 _ADMIN = (
+    "metrics:get",
     *(f"container:create:{word}" for word in ("runtime", "image_pull_policy", "requested_destination")),
     *(f"container:get_one:{field}" for field in ("host", "image_pull_policy", "privileged", "runtime")),
     *("container:delete_all_projects", "container:delete_force", "container:get_one_all_projects"),

@@ -98,6 +98,7 @@ DOCUMENTS = (
     Route("GET", "/healthcheck", versions.healthcheck, versions=None, public=True),
     Route("GET", "/openapi.json", documents.openapi, versions=None, public=True),
     Route("GET", "/docs", documents.docs, versions=None, public=True),
+    Route("GET", "/metrics", documents.metrics, versions=None, rule="metrics:get"),
 )
 
 CONTAINERS = (

@@ -1,8 +1,9 @@
-"""The OpenAPI document, and a page to read it with."""
+"""The OpenAPI document, a page to read it with, and the metrics."""
 
 from importlib.resources import files
 
 from krater.api.requests import Answer, Request
+from krater.telemetry import METRICS_TYPE, metrics_page
 
 _PAGE = files("krater.api").joinpath("docs.html").read_bytes()
 _HTML = (
@@ -19,6 +20,12 @@ _HTML = (
 async def openapi(request: Request) -> Answer:
     """The document."""
     return Answer(200, request.backing.openapi)
+
+
+async def metrics(request: Request) -> Answer:
+    """Counters and timings in Prometheus' text form, for administrators."""
+    request.require("metrics:get")
+    return Answer(200, metrics_page(), ((b"content-type", METRICS_TYPE.encode()),))
 
 
 async def docs(_: Request) -> Answer:

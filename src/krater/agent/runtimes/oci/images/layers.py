@@ -34,6 +34,7 @@ from krater.errors import Permanent
 
 _DAMAGE: Final = ("archive/tar", "gzip:", "zstd", "unexpected EOF", "invalid header", "flate:")
 VIEWS: Final = "krater/view/"
+ANSWER_WITHIN: Final = 20.0
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
@@ -150,7 +151,8 @@ class Layers:
         found: set[str] = set()
         with translated("list the image's layers"):
             request = snapshots_pb2.ListSnapshotsRequest(snapshotter=SNAPSHOTTER)
-            async for reply in self._client.snapshots.List(request, metadata=DEFAULT_METADATA):
+            listing = self._client.snapshots.List(request, metadata=DEFAULT_METADATA, timeout=ANSWER_WITHIN)
+            async for reply in listing:
                 found |= {i.name.removeprefix(VIEWS) for i in reply.info if i.name.startswith(VIEWS)}
         return {"" if chain == "empty" else chain for chain in found}
 
@@ -160,4 +162,5 @@ class Layers:
 
     async def _ask(self, call: Callable[..., Awaitable[Any]], request: Callable[..., Any], **fields: Any) -> Any:
         with translated("use the image's layers"):
-            return await call(request(snapshotter=SNAPSHOTTER, **fields), metadata=DEFAULT_METADATA)
+            asked = request(snapshotter=SNAPSHOTTER, **fields)
+            return await call(asked, metadata=DEFAULT_METADATA, timeout=ANSWER_WITHIN)

@@ -154,7 +154,7 @@ class ImageStore:
             return task.result()
         finally:
             task.cancel()
-            await asyncio.wait({task})
+            await asyncio.gather(task, return_exceptions=True)
 
     async def ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ReadyImage:
         """Have an image unpacked and its layers at hand."""
