@@ -14,7 +14,8 @@ A resync wakes everything that is unfinished from time to time, which is what ma
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -63,6 +64,7 @@ class Reconciler:
         self._keys: dict[str, _Key] = {}
         self._ready: deque[str] = deque()
         self._running = 0
+        self._aside = 0
         self._is_stopped = False
         self._has_work = asyncio.Event()
         self._is_idle = asyncio.Event()
@@ -95,6 +97,16 @@ class Reconciler:
                     resync.cancel()
         finally:
             self._forget_all()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside, the handler that asks does not count: for what waits on somebody else, and may for long."""
+        self._aside += 1
+        self._has_work.set()
+        try:
+            yield
+        finally:
+            self._aside -= 1
 
     def stop(self) -> None:
         """Start nothing any more."""
@@ -136,7 +148,7 @@ class Reconciler:
         state.timer = asyncio.get_running_loop().call_at(due, self._queue, key, state)
 
     def _start_ready(self, group: asyncio.TaskGroup) -> None:
-        while self._ready and self._running < self._concurrency:
+        while self._ready and self._running - self._aside < self._concurrency:
             key = self._ready.popleft()
             state = self._keys[key]
             state.is_queued, state.is_running, state.is_woken = False, True, False

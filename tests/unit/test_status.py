@@ -91,6 +91,21 @@ def test_killed_for_memory_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (0, None),
+        (3, "Its process ended by itself with exit code 3."),
+        (137, "Its process ended with exit code 137, as SIGKILL makes it end."),
+        (255, "Its process ended by itself with exit code 255."),
+    ],
+)
+def test_an_end_nobody_asked_for_is_explained(code: int, reason: str | None) -> None:
+    ended = seen(ContainerState.EXITED, run=1, exit_code=code)
+    assert derive(RUN, ended).reason == reason
+    assert derive(Intent(Desired.STOPPED, 1, run=1), ended).reason is None
+
+
+@pytest.mark.parametrize(
     ("age", "text"), [(5, "Up 5 seconds"), (300, "Up 5 mins"), (7200, "Up 2 hours"), (3 * 86400, "Up 3 days")]
 )
 def test_the_detail_of_a_running_container_is_its_age(age: int, text: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +63,9 @@ class Work:
 
 
 class Executor:
-    """The hands of the agent. `configure` spells out a container for the engine."""
+    """The hands of the agent. `configure` spells out a container for the engine; `aside` is where to wait for a registry
+    or for a process that takes its time to end, lest one tenant's waiting be everybody's.
+    """
 
     def __init__(
         self,
@@ -71,12 +74,14 @@ class Executor:
         observer: Observer,
         now: Now,
         configure: Callable[[Assignment, Create, str], ContainerConfig],
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._runtime = runtime
         self._vif = vif
         self._observer = observer
         self._now = now
         self._configure = configure
+        self._aside = aside
 
     async def execute(self, work: Work, steps: tuple[Step, ...]) -> None:
         """Take all steps, or raise what the first that failed raised. Lanes under way are let finish first."""
@@ -120,7 +125,8 @@ class Executor:
                 await self._runtime.start(container, run, attempt, self._observer.path(work.workload))
                 STARTS.inc()
             case Stop(container, grace):
-                await _unless_changed(work, self._runtime.stop(container, grace))
+                with self._aside() if grace > 0 else nullcontext():
+                    await _unless_changed(work, self._runtime.stop(container, grace))
             case Remove(container):
                 await self._runtime.remove(container)
             case _:
@@ -129,7 +135,8 @@ class Executor:
     async def _prepare(self, work: Work, step: EnsureImage | Create) -> None:
         if isinstance(step, EnsureImage):
             pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work))
-            await _unless_changed(work, pull)
+            with self._aside():
+                await _unless_changed(work, pull)
             work.progress = None
         elif work.assignment is not None:
             config = self._configure(work.assignment, step, self._observer.path(work.workload))

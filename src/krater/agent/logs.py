@@ -124,6 +124,8 @@ def _parse_cursor(cursor: str) -> tuple[int, int, str, frozenset[bytes]]:
     try:
         inode, offset, marks, head = cursor.split("/", 3)
         streams = {"o": b"stdout", "e": b"stderr"}
+        if not (inode.isascii() and inode.isdigit() and offset.isascii() and offset.isdigit()):
+            raise ValueError
         return int(inode), int(offset), head, frozenset(streams[mark] for mark in marks)
     except (ValueError, KeyError):
         raise Invalid("This is not a cursor of a log.", field="cursor") from None

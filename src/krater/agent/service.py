@@ -77,7 +77,7 @@ class Agent:
         self._names_due = asyncio.Event()
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
         observer = Observer(runtime, vif)
-        executor = Executor(runtime, vif, observer, now, self._configure)
+        executor = Executor(runtime, vif, observer, now, self._configure, self._reconciler.aside)
         self._reporter = Reporter(node, bus)
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
         self._workloads = Workloads(

@@ -1,7 +1,6 @@
 """The layer that finds out who is calling: HTTP Basic, or a token of the identity service."""
 
 import base64
-import binascii
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -55,7 +54,7 @@ def _from_basic(request: Request, value: bytes) -> PasswordCredentials:
     _refuse_other_sites(request)
     try:
         user, colon, password = base64.b64decode(_text(value), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64, nor ASCII, nor UTF-8
         user, colon, password = "", "", ""
     if not colon:
         raise Unauthenticated("The Authorization header is not HTTP Basic as RFC 7617 has it.")

@@ -8,10 +8,10 @@ from krater.errors import Invalid
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
 
-_DOMAIN = re.compile(r"^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$")
-_PATH = re.compile(r"^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*$")
-_TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
-_DIGEST = re.compile(r"^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}$")
+_DOMAIN = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
+_PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ def parse_image(name: str, default_domain: str = DEFAULT_DOMAIN) -> ImageRef:
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
     bad = (
-        not _DOMAIN.match(domain)
-        or not _PATH.match(path)
-        or (tag is not None and not _TAG.match(tag))
-        or ("@" in name and not _DIGEST.match(digest))
+        not _DOMAIN.fullmatch(domain)
+        or not _PATH.fullmatch(path)
+        or (tag is not None and not _TAG.fullmatch(tag))
+        or ("@" in name and not _DIGEST.fullmatch(digest))
     )
     if bad:
         raise Invalid(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from signal import Signals
 
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.workload import Desired, Intent
@@ -59,7 +60,7 @@ def derive_status(
     if placement.node is None or seen is None:
         return Status(CREATING, observed.step or None, observed.trouble, detail)
     word, task = _progress(intent, seen, settled=current and observed.settled)
-    return Status(word, task, _reason(seen, observed), detail)
+    return Status(word, task, _reason(intent, seen, observed), detail)
 
 
 def _waiting(placement: Placement, node_alive: bool) -> str | None:
@@ -94,12 +95,25 @@ def _towards_running(intent: Intent, seen: ObservedContainer, word: str, *, aliv
     return (RESTARTING if seen.state is ContainerState.EXITED else word), None
 
 
-def _reason(seen: ObservedContainer, observed: Observed) -> str | None:
+def _reason(intent: Intent, seen: ObservedContainer, observed: Observed) -> str | None:
+    """Why it is as it is, for people: what went wrong, or how it ended when nobody asked for that."""
     if seen.error is not None:
         return seen.error
-    if seen.state is ContainerState.EXITED and seen.oom_killed:
+    if seen.state is not ContainerState.EXITED:
+        return observed.trouble
+    if seen.oom_killed:
         return "Killed by the kernel: the container used more memory than its limit."
-    return observed.trouble
+    asked_for = intent.desired in (Desired.STOPPED, Desired.CREATED)
+    return observed.trouble or (None if asked_for or not seen.exit_code else _ending(seen.exit_code))
+
+
+def _ending(code: int) -> str:
+    """An exit code in words. Engines and shells tell of a signal as 128 more than its number."""
+    try:
+        name = Signals(code - 128).name
+    except ValueError:
+        return f"Its process ended by itself with exit code {code}."
+    return f"Its process ended with exit code {code}, as {name} makes it end."
 
 
 def _detail(seen: ObservedContainer | None, now: datetime) -> str | None:

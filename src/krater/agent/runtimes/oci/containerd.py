@@ -100,7 +100,7 @@ class Containerd:
         self._watch()
         deadline = time.monotonic() + READY_WITHIN
         while not await self._listens():
-            if time.monotonic() > deadline:
+            if not self.up or time.monotonic() > deadline:  # what ended is tried again, while others go on
                 raise Unavailable(f"the image store (containerd) does not start; see {self.directory}/log")
             await asyncio.sleep(0.005)
 

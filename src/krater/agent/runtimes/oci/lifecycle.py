@@ -261,7 +261,7 @@ class Lifecycle:
 def stop_signal(record: ContainerRecord) -> int:
     """The number of the signal that an image wants to be stopped by: `SIGINT`, `INT` or `2`."""
     wanted = record.image.stop_signal.upper()
-    if wanted.isdigit():
+    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 3:
         return int(wanted) if 0 < int(wanted) < signal.NSIG else signal.SIGTERM
     name = wanted if wanted.startswith("SIG") else f"SIG{wanted}"
     return next((s for s in signal.Signals if s.name == name), signal.SIGTERM)

@@ -5,6 +5,7 @@ after a loss of power no process of ours runs any more anyway, and a container w
 """
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from krater.model.assignment import ContainerState, ObservedContainer
 from krater.model.image import ImageFacts
 
 KILLED: Final = 137  # what is told when nobody was left to write the exit code down
+_PORT: Final = re.compile(r"[0-9]{1,5}")  # not `isdigit`: an image may say `²/tcp`, which is a digit but no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,9 @@ def _running_or_not(
 
 def exposed_ports(image: ImageFacts) -> tuple[int, ...]:
     """The numbers of an image's exposed ports (`80/tcp`), sorted."""
-    numbers = {int(head) for port in image.exposed_ports if (head := port.partition("/")[0]).isdigit()}
-    return tuple(sorted(numbers))
+    heads = {port.partition("/")[0] for port in image.exposed_ports}
+    numbers = {int(head) for head in heads if _PORT.fullmatch(head)}
+    return tuple(sorted(number for number in numbers if 0 < number < 1 << 16))
 
 
 def identity_of(pid: int) -> Identity:
