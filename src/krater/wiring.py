@@ -26,6 +26,7 @@ from krater.agent.vif.fake import FakeNetworkWorld, FakeVif
 from krater.agent.vif.interfaces import Vif
 from krater.agent.vif.native import NativeVif
 from krater.api.app import make_app
+from krater.api.connections import BoundedConnection
 from krater.api.identity import make_identity_app
 from krater.bus.local import LocalBus
 from krater.cloud.local.account_book import AccountBook
@@ -194,7 +195,8 @@ class Embedded:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=BoundedConnection,
+                proxy_headers=False,  # anybody on this machine could name any address, and guess passwords without end
                 ws="none",
                 lifespan="off",
                 access_log=False,

@@ -7,7 +7,7 @@ import pytest
 from krater.model.assignment import NodeImage
 from tests.support.api import NODE, World
 
-KEYS = ["uuid", "links", "image_id", "repo", "tag", "size", "project_id", "host"]
+KEYS = ["uuid", "links", "image_id", "repo", "tag", "size", "project_id", "host", "status", "status_reason"]
 
 
 async def pull(world: World, body: Any, who: str = "admin", **more: Any) -> Any:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ class Registry(ThreadingHTTPServer):
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.pause = 0.0  # seconds after every 64 kB, for a pull that takes its time
 
     @property
     def domain(self) -> str:
@@ -74,7 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Docker-Content-Digest", f"sha256:{hashlib.sha256(content).hexdigest()}")
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content)
+            self._write(content)
+
+    def _write(self, content: bytes) -> None:
+        for start in range(0, len(content), 65536):
+            self.wfile.write(content[start : start + 65536])
+            time.sleep(self.server.pause)
 
     def log_message(self, *_: object) -> None:
         """Quiet."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from krater.agent.executor import unexpected
+from krater.agent.executor import reason_of, unexpected
 from krater.agent.runtimes.interfaces import Runtime
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import ImageTask, SendImages
-from krater.errors import Invalid, Permanent, Rejected
+from krater.errors import Invalid, Permanent, Rejected, Unavailable
 from krater.model.assignment import NodeImage
 from krater.model.image import parse_image
 from krater.model.workload import PullPolicy
@@ -17,19 +17,24 @@ from krater.model.workload import PullPolicy
 _log = structlog.get_logger(__name__)
 
 _TIMEOUT = 30.0
-_PAUSE = 15.0
+_PAUSE = 3.0
 _AT_ONCE = 3
 
 
 class ImageTasks:
-    """Does the tasks, and tells the controller which images the node has whenever that changed."""
+    """Does the tasks, and tells the controller which images the node has whenever that changed.
 
-    def __init__(self, node: str, bus: Bus, runtime: Runtime) -> None:
+    `patience` is how long, in seconds, a registry is asked before it is told that it does not give an image.
+    """
+
+    def __init__(self, node: str, bus: Bus, runtime: Runtime, patience: float = 10.0) -> None:
         self._node = node
         self._bus = bus
         self._runtime = runtime
         self._tasks: dict[str, ImageTask] = {}
         self._failures: dict[str, str] = {}
+        self._unserved_since: dict[str, float] = {}
+        self._patience = patience
         self._done: set[str] = set()
         self._under_way: set[str] = set()
         self._sent: tuple[tuple[NodeImage, ...], tuple[tuple[str, str], ...]] | None = None
@@ -40,6 +45,7 @@ class ImageTasks:
         """All tasks there are, from a complete answer. All are looked at and told again: some may have been lost."""
         self._tasks = {task.id: task for task in tasks}
         self._failures = {key: reason for key, reason in self._failures.items() if key in self._tasks}
+        self._unserved_since = {key: since for key, since in self._unserved_since.items() if key in self._tasks}
         self._done.clear()
         self._sent = None
         self._wake.set()
@@ -85,9 +91,21 @@ class ImageTasks:
             self._failures[task.id] = problem.message
             self._wake.set()
         except Exception as problem:
-            self._try_later(problem)
+            if self._was_refused_too_long(task, problem):
+                self._failures[task.id] = reason_of(problem)
+                self._wake.set()
+            else:
+                self._try_later(problem)
         finally:
             self._under_way.discard(task.id)
+
+    def _was_refused_too_long(self, task: ImageTask, problem: Exception) -> bool:
+        """The same as for a container's image: an image store of ours that is down is waited for."""
+        if not task.wanted or isinstance(problem, Unavailable):
+            self._unserved_since.pop(task.id, None)
+            return False
+        now = asyncio.get_running_loop().time()
+        return now - self._unserved_since.setdefault(task.id, now) >= self._patience
 
     def _try_later(self, problem: Exception) -> None:
         _log.warning("image tasks wait", reason=str(problem), exc_info=unexpected(problem))

@@ -83,7 +83,7 @@ class Agent:
         self._workloads = Workloads(
             observer, executor, self._reporter, backoff, now, self._changed, settings.pull_patience
         )
-        self._images = ImageTasks(node, bus, runtime)
+        self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
         self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
         self._log_reader = LogReader(runtime.log_path)
         self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs)

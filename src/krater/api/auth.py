@@ -1,7 +1,7 @@
 """The layer that finds out who is calling: HTTP Basic, or a token of the identity service."""
 
 import base64
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -45,9 +45,21 @@ def credentials_of(request: Request) -> Credentials:
 
 def _refuse_other_sites(request: Request) -> None:
     """A browser adds a remembered password to what any site's page asks of us; nothing may be changed that way."""
-    origin = request.headers.get(b"sec-fetch-site", b"none")
-    if request.method not in _HARMLESS and origin not in (b"same-origin", b"none"):
+    site = request.headers.get(b"sec-fetch-site")
+    if site is None:  # browsers say it only where the address is https, or this machine
+        is_ours = _is_own_page(request, request.headers.get(b"origin"))
+    else:
+        is_ours = site in (b"same-origin", b"none")
+    if request.method not in _HARMLESS and not is_ours:
         raise Forbidden("This request was made by the page of another site.", code="cross-site")
+
+
+def _is_own_page(request: Request, origin: bytes | None) -> bool:
+    """Whether a page of ours asks, or no page at all: browsers name its origin with all that may change something."""
+    if origin is None:
+        return True
+    public = urlsplit(request.backing.settings.api.public_url).netloc.encode()
+    return origin.partition(b"://")[2] in {request.headers.get(b"host"), public} - {b"", None}
 
 
 def _from_basic(request: Request, value: bytes) -> PasswordCredentials:

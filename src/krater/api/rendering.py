@@ -19,7 +19,7 @@ from krater.store.interfaces import Workload
 
 _encoder = msgspec.json.Encoder()
 _FIELDS = frozenset(Container.__struct_fields__)
-_MOST_KEPT = 10_000
+_MOST_KEPT, _LARGEST_KEPT = 32 << 20, 16 << 10  # bytes: of all texts, and of one
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -151,6 +151,7 @@ class Renderer:
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
         self._kept: dict[tuple[str, frozenset[str]], _Kept] = {}
+        self._size = 0
 
     def one(self, workload: Workload, caller: Caller, nodes: NodeTable, now: datetime, links: Links) -> bytes:
         """One container, with its links after its id."""
@@ -190,9 +191,14 @@ class Renderer:
         ):
             return kept.text
         text = _encoder.encode(container_body(workload, nodes, now, hidden))
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()
-        self._kept[key] = _Kept(workload.version, is_alive, host, now, _next_wording(workload, now), text)
+        self._size -= len(kept.text) if kept is not None else 0
+        self._kept.pop(key, None)
+        if len(text) <= _LARGEST_KEPT:
+            if self._size + len(text) > _MOST_KEPT:
+                self._kept.clear()
+                self._size = 0
+            self._size += len(text)
+            self._kept[key] = _Kept(workload.version, is_alive, host, now, _next_wording(workload, now), text)
         return text
 
 

@@ -106,13 +106,22 @@ def _reverse_answer(
         address = str(ipaddress.ip_address(dns.reversename.to_address(name)))
     except (dns.exception.DNSException, ValueError):
         return None
-    found = zone.names(address)
-    if not found:
+    names = (f"{one}.{domain}." if domain else f"{one}." for one in zone.names(address))
+    found = next(filter(_is_name, names), None)
+    if found is None:
         return None
     response = _response(query)
-    targets = (f"{one}.{domain}." if domain else f"{one}." for one in found[:1])
-    _put(response, name, dns.rdatatype.PTR, targets)
+    _put(response, name, dns.rdatatype.PTR, (found,))
     return response
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be a name at all: host names such as `..` are users' and cannot."""
+    try:
+        dns.name.from_text(text)
+    except dns.exception.DNSException:
+        return False
+    return True
 
 
 def _response(query: dns.message.Message) -> dns.message.Message:

@@ -100,4 +100,14 @@ def _entry(image: Image, nodes: NodeTable, base: Base) -> ImageEntry:
         size=None if image.size is None else str(image.size),
         project_id=image.project_id,
         host=nodes.host(image.node),
+        status=_status(image),
+        status_reason=image.failure,
     )
+
+
+def _status(image: Image) -> str:
+    if image.removing:
+        return "Deleting"
+    if image.failure is not None:
+        return "Error"
+    return "Pulling" if image.image_id is None else "Ready"

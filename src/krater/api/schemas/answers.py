@@ -143,7 +143,7 @@ class ContainerActionDetail(ContainerAction):
 
 
 class ImageEntry(Struct):
-    """An image on a node."""
+    """An image on a node. The specification has no `status` (Pulling, Ready, Error, Deleting) and `status_reason`."""
 
     uuid: str
     links: Links
@@ -153,6 +153,8 @@ class ImageEntry(Struct):
     size: str | None
     project_id: str
     host: str | None
+    status: str
+    status_reason: str | None
 
 
 class ImageList(Struct):

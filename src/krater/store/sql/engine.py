@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -67,15 +68,27 @@ def _ensure_private(database: str | None) -> None:
 
 def _set_up(connection: SqliteConnection, _: Any) -> None:
     connection.isolation_level = None  # the listeners of "begin" say how a transaction begins
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+    _ensure_wal(connection)
     for pragma in (
-        f"busy_timeout={_BUSY_MILLISECONDS}",
-        "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "temp_store=MEMORY",
         "cache_size=-16384",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _ensure_wal(connection: SqliteConnection) -> None:
+    """Several processes may open a new file at once. All but one are refused then: here SQLite waits for no lock."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except OperationalError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(_FIRST_WAIT * 2**attempt)
 
 
 def _forbid_writing(connection: SqliteConnection, _: Any) -> None:

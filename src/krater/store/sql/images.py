@@ -44,7 +44,9 @@ _RECORD = (
     t.c.seq,
 )
 _ONE = select(*_RECORD).where(t.c.id == bindparam("wanted_id"))
-_SAME = select(t.c.seq).where(t.c.node == bindparam("on"), t.c.repo == bindparam("of"), t.c.tag == bindparam("tagged"))
+_SAME = select(*_RECORD).where(
+    t.c.node == bindparam("on"), t.c.repo == bindparam("of"), t.c.tag == bindparam("tagged")
+)
 _ON_NODE = select(*_RECORD).where(t.c.node == bindparam("on")).order_by(t.c.seq)
 _CHANGE = update(t).where(t.c.id == bindparam("wanted_id"))
 
@@ -56,8 +58,12 @@ class SqlImages:
         self._link = link
 
     def add(self, image: Image) -> Image:
-        """Store a new one."""
-        if self._link.row(_SAME, {"on": image.node, "of": image.repo, "tagged": image.tag}) is not None:
+        """Store a new one, in place of one that could not be pulled."""
+        row = self._link.row(_SAME, {"on": image.node, "of": image.repo, "tagged": image.tag})
+        same = None if row is None else _decode(row)
+        if same is not None and same.image_id is None and same.failure is not None:
+            self._link.run(delete(t).where(t.c.id == same.id))
+        elif same is not None:
             raise Conflict(f"The image {image.repo}:{image.tag} is on that host already, or on its way there.")
         return replace(image, seq=self._link.key(insert(t), _columns(image)))
 

@@ -37,6 +37,7 @@ SORTS: dict[str, ColumnElement[Any]] = {
 """What a list may be sorted by: the API's names. `id` is the order of creation; it also settles ties."""
 
 _CHUNK = 500
+_LARGEST_CACHED = 4096  # characters of documents: a tenant may fill a megabyte, and thousands of them no memory
 _RECORD = (
     t.c.seq,
     t.c.version,
@@ -194,10 +195,9 @@ class SqlWorkloads:
         fetched: dict[int, Workload] = {}
         for start in range(0, len(missing), _CHUNK):
             for row in self._link.rows(_BY_SEQS, {"seqs": missing[start : start + _CHUNK]}):
-                fetched[row[0]] = _decode(row)
-        if not self._link.writes:
-            for workload in fetched.values():
-                self._link.cache.add(workload)
+                fetched[row[0]] = workload = _decode(row)
+                if not self._link.writes and len(row.spec) + len(row.observed) <= _LARGEST_CACHED:
+                    self._link.cache.add(workload)
         loaded = (workload or fetched.get(key[0]) for key, workload in zip(keys, found, strict=True))
         return [workload for workload in loaded if workload is not None]
 

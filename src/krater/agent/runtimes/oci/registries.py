@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Final
 
 _OURS: Final = "# Written by Krater, of the setting plain_http_registries of [agent].\n"
+_HOSTS: Final = (
+    _OURS
+    + """server = "http://{name}"
+
+[host."http://{name}"]
+  capabilities = ["pull", "resolve"]
+"""
+)
 
 
 def allow_plain_http(directory: Path, registries: Iterable[str]) -> None:
@@ -21,7 +29,7 @@ def allow_plain_http(directory: Path, registries: Iterable[str]) -> None:
     for name in wanted:
         place = directory / name
         place.mkdir(exist_ok=True)
-        (place / "hosts.toml").write_text(f'{_OURS}server = "http://{name}"\n')
+        (place / "hosts.toml").write_text(_HOSTS.format(name=name))
 
 
 def _is_ours(place: Path) -> bool:

@@ -36,6 +36,8 @@ def explain(name: str, error: Temporary) -> Permanent | Temporary:
         return Permanent(f"the registry does not give out {name!r}: log in, or check the name")
     if "not found" in text or "manifest unknown" in text:
         return Permanent(f"the registry has no image {name!r}")
+    if "http response to https client" in text:
+        return Permanent(f"the registry of {name!r} does not speak TLS, and plain HTTP is not allowed for it")
     if "no match for platform" in text:
         return Permanent(f"the image {name!r} has no variant for this machine")
     if "no such host" in text or "connection refused" in text or "i/o timeout" in text or "dial tcp" in text:
