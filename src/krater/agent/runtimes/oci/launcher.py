@@ -9,9 +9,10 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from krater.agent.runtimes.oci import syscalls
+from krater.errors import Temporary
 
 UNIFIED: Final = "/sys/fs/cgroup/unified"
 ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
@@ -27,7 +28,14 @@ class Launcher:
         self._thread = self._new_thread()
 
     def _new_thread(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="oci-launcher", initializer=_hide_unified)
+        """Temporary when it cannot have a namespace of its own: told at the start, not by the first container."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="oci-launcher")
+        try:
+            thread.submit(_hide_unified).result()
+        except OSError as error:
+            thread.shutdown(wait=False)
+            raise Temporary(f"the engine cannot have a mount namespace of its own: {error.strerror}") from error
+        return thread
 
     async def ensure_sees(self, paths: Sequence[str]) -> None:
         """See to it that programs started from now on find at these paths what we find there.
@@ -39,7 +47,7 @@ class Launcher:
             here = await asyncio.to_thread(_identities, paths)
             if await self.run(lambda: _identities(paths)) != here:
                 self.close()
-                self._thread = self._new_thread()
+                self._thread = await asyncio.to_thread(self._new_thread)
 
     def close(self) -> None:
         """End the thread. What it started goes on."""
@@ -74,7 +82,7 @@ def _identities(paths: Sequence[str]) -> list[tuple[int, int] | None]:
     return found
 
 
-def _hide_unified(*_: Any) -> None:
+def _hide_unified() -> None:
     if not os.path.isdir(UNIFIED):
         return
     syscalls.unshare(syscalls.CLONE_NEWNS)
