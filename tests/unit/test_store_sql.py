@@ -202,6 +202,17 @@ class TestFaults:
         await store.write(lambda tx: tx.workloads.add(workload("w1")))
         assert await store.read(lambda tx: tx.workloads.unfinished()) == ["w1"]
 
+    async def test_a_database_that_is_damaged_is_unavailable_for_every_kind_of_query(
+        self, store: SqlStore, path: Path
+    ) -> None:
+        other = sqlite3.connect(path)
+        other.execute("DROP TABLE workloads")
+        other.close()
+        with pytest.raises(Unavailable):
+            await store.read(lambda tx: tx.workloads.get(EVERYBODY, "w1"))
+        with pytest.raises(Unavailable):
+            await store.read(lambda tx: tx.workloads.unfinished())
+
     async def test_a_closed_store_is_unavailable(self, store: SqlStore) -> None:
         await store.close()
         await store.close()

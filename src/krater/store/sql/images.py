@@ -44,9 +44,7 @@ _RECORD = (
     t.c.seq,
 )
 _ONE = select(*_RECORD).where(t.c.id == bindparam("wanted_id"))
-_SAME = select(*_RECORD).where(
-    t.c.node == bindparam("on"), t.c.repo == bindparam("of"), t.c.tag == bindparam("tagged")
-)
+_SAME = select(*_RECORD).where(t.c.node == bindparam("on"), t.c.repo == bindparam("of"), t.c.tag == bindparam("tagged"))
 _ON_NODE = select(*_RECORD).where(t.c.node == bindparam("on")).order_by(t.c.seq)
 _CHANGE = update(t).where(t.c.id == bindparam("wanted_id"))
 

@@ -1,10 +1,13 @@
 """A connection and what goes with it, shared by the parts of its transaction."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, Select
+from sqlalchemy import Connection, CursorResult, Dialect, Executable, Select
+from sqlalchemy.exc import DBAPIError
 
 from krater.clock import Now
 from krater.store.sql.documents import DecodeCache
@@ -22,6 +25,22 @@ class Link:
     def rows(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """All rows of a query. Their types are those of the columns, which the type checker is not told."""
         return self.connection.execute(statement, values).fetchall()
+
+    def direct_rows(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Any]:
+        """As `rows`, for the one query that nearly every request asks: 5 us instead of 35. Only for a statement that is
+        made once, without lists, and for values and columns that the driver takes and gives as they are.
+        """
+        raw: Any = self.connection.connection.dbapi_connection
+        dialect = self.connection.dialect
+        compiled = _compiled(statement, dialect)
+        named = compiled.construct_params(values)
+        try:
+            with closing(raw.cursor()) as cursor:
+                positions = compiled.positiontup if compiled.positional else None
+                cursor.execute(compiled.string, named if positions is None else [named[name] for name in positions])
+                return list(cursor.fetchall())
+        except dialect.loaded_dbapi.Error as error:
+            raise _as_sqlalchemy(error, dialect, raw) from error
 
     def row(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Any | None:
         """The first row of a query."""
@@ -48,3 +67,15 @@ class Link:
     def lock(self, statement: Select[Any]) -> Select[Any]:
         """The query, holding what it finds until the transaction ends (where it writes at all)."""
         return statement.with_for_update() if self.writes else statement
+
+
+@lru_cache(maxsize=64)
+def _compiled(statement: Select[Any], dialect: Dialect) -> Any:
+    return statement.compile(dialect=dialect)
+
+
+def _as_sqlalchemy(error: Exception, dialect: Dialect, raw: Any) -> BaseException:
+    """A driver's error as SQLAlchemy raises it, which is what we know the meaning of."""
+    is_lost = dialect.is_disconnect(error, raw, None)  # type: ignore[arg-type]
+    kinds = dialect.loaded_dbapi.Error
+    return DBAPIError.instance(None, None, error, kinds, connection_invalidated=is_lost, dialect=dialect)

@@ -3,7 +3,7 @@
 Hot reads ask for (seq, version) first and fetch documents only for what the decode cache does not have.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -182,8 +182,10 @@ class SqlWorkloads:
             values["project"] = scope.project
         if kind is not None:
             values["kind"] = kind.value
-        make: Callable[..., Select[Any]] = _locked if self._link.writes else _lookup
-        return self._link.rows(make(column, project=scope.project is not None, kind=kind is not None), values)
+        has_project, has_kind = scope.project is not None, kind is not None
+        if self._link.writes:
+            return self._link.rows(_locked(column, project=has_project, kind=has_kind), values)
+        return self._link.direct_rows(_lookup(column, project=has_project, kind=has_kind), values)
 
     def _load(self, keys: Sequence[Any]) -> list[Workload]:
         """The workloads of these (seq, version), in their order, less those that went away meanwhile."""
