@@ -47,6 +47,9 @@ __all__ = ["AccountBook", "Embedded", "clear_node", "open_accounts", "open_runti
 
 log = structlog.get_logger(__name__)
 
+# A log outgrows its size between two looks at it, and while Krater is down; conmon itself stops it at so many times.
+_LOG_SLACK = 4
+
 
 @contextmanager
 def own_directory(directory: Path) -> Iterator[None]:
@@ -110,6 +113,7 @@ def _engine(settings: Settings) -> OciRuntime:
         containerd_socket=agent.containerd or None,
         cgroup_parent=own.instance,
         pids_limit=agent.pids,
+        log_limit=_LOG_SLACK * agent.log_size,
         log_files=agent.log_files,
         plain_http_registries=agent.plain_http_registries,
     )

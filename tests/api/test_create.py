@@ -154,6 +154,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"cpu_policy": None}, 400, "schema-validation-error", "cpu_policy: expected shared or dedicated"),
     ({"hostname": None}, 400, "schema-validation-error", "hostname: expected"),
     ({"hostname": "a b"}, 400, "schema-validation-error", "hostname: expected"),
+    ({"hostname": "a" * 64}, 400, "schema-validation-error", "hostname: expected 1 to 63"),
     ({"image_pull_policy": "sometimes"}, 400, "schema-validation-error", "image_pull_policy: expected one of"),
     ({"image_pull_policy": "always"}, 403, "policy-not-authorized", "container:create:image_pull_policy"),
     ({"runtime": "runc"}, 403, "policy-not-authorized", "container:create:runtime"),

@@ -34,9 +34,8 @@ def test_a_head_without_end_is_cut_off(door: Server, piece: bytes) -> None:
     begin = b"GET / HTTP/1.1\r\n" if piece.endswith(b"\n") else b"GET /"
     with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
         connection.sendall(begin)
-        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, by chance
-            for _ in range(1000):
-                connection.sendall(piece)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(piece * 1000)
 
 
 def test_a_guesser_cannot_pretend_to_come_from_elsewhere(door: Server) -> None:
@@ -48,7 +47,9 @@ def test_a_guesser_cannot_pretend_to_come_from_elsewhere(door: Server) -> None:
     assert b"retry-after" in answers[-1]
 
 
-@pytest.mark.parametrize("value", [b"Basic \xe9", b"Basic " + base64.b64encode(b"\xff:x"), b"Basic ====", b"basic", b"\xff"])
+@pytest.mark.parametrize(
+    "value", [b"Basic \xe9", b"Basic " + base64.b64encode(b"\xff:x"), b"Basic ====", b"basic", b"\xff"]
+)
 def test_no_authorization_header_is_an_inner_error(door: Server, value: bytes) -> None:
     answer = asked(door, b"GET /v1/containers HTTP/1.1", b"Authorization: " + value)
     assert answer.startswith(b"http/1.1 401 "), answer

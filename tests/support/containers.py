@@ -56,7 +56,8 @@ def remove(server: Server, *containers: str) -> None:
     """Have them gone."""
     client = server.client()
     for uuid in containers:
-        client.containers.delete(uuid, force=True)
+        is_paused = shown(server, uuid)["status"] == "Paused"
+        client.containers.delete(uuid, stop=is_paused, force=not is_paused)
     for uuid in containers:
         assert client.containers.wait(uuid, "gone", timeout=30) is None
 

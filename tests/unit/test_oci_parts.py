@@ -129,6 +129,7 @@ def test_what_ps_prints_becomes_a_table() -> None:
         ("executable file `x` not found in $PATH: No such file or directory", "no such program", 127),
         ('exec: \\"x\\": executable file not found in $PATH', "no such program", 127),
         ("open executable: Permission denied", "not an executable", 126),
+        ("open executable: Operation not permitted", "not an executable", 126),
         ("exec container process `/bin/x`: Exec format error", "cannot run on this machine", 126),
         ("exec container process (missing dynamic library?) `/x`: No such file or directory", "interpreter", 127),
         ("chdir: No such file or directory", "working directory '/w'", None),

@@ -63,8 +63,10 @@ class Work:
 
 
 class Executor:
-    """The hands of the agent. `configure` spells out a container for the engine; `aside` is where to wait for a registry
-    or for a process that takes its time to end, lest one tenant's waiting be everybody's.
+    """The hands of the agent. `configure` spells out a container for the engine.
+
+    `aside` is where to wait for a registry, or for a process that takes its time to end: one tenant's waiting must not
+    become everybody's.
     """
 
     def __init__(

@@ -50,12 +50,20 @@ class LogFile:
         return inode == self.inode and offset <= self.size and head in ("", self.head)
 
     def lines(self, offset: int) -> Iterator[bytes]:
-        """Whole lines from there on. One that is being written is left for later."""
+        """Whole lines from there on, of what was there when it was opened: a writer may be faster than any reader."""
         self._file.seek(offset)
-        while raw := self._file.readline(_LONGEST_LINE):
+        while offset < self.size and (raw := self._file.readline(_LONGEST_LINE)):
             if not raw.endswith(b"\n") and len(raw) < _LONGEST_LINE:
                 return
+            offset += len(raw)
             yield raw
+
+    def line_after(self, offset: int) -> int:
+        """Where the first line begins that does not begin before an offset."""
+        if offset <= 0:
+            return 0
+        self._file.seek(offset - 1)
+        return offset - 1 + len(self._file.readline(_LONGEST_LINE))
 
     def blocks_backwards(self) -> Iterator[tuple[int, bytes]]:
         """The file in blocks that begin at the start of a line, last first, with their offsets."""
@@ -109,8 +117,19 @@ def open_all(path: str) -> list[LogFile]:
     return list(reversed(found.values()))
 
 
-def start_of_tail(files: list[LogFile], lines: int, wants: Callable[[bytes], bool]) -> Place:
-    """A place from which at least `lines` whole lines follow (one more, when there are more), from the end back."""
+def start_near_end(files: list[LogFile], size: int) -> Place:
+    """A place from which no more than `size` bytes follow."""
+    for index in range(len(files) - 1, -1, -1):
+        if files[index].size > size:
+            return Place(index, files[index].line_after(files[index].size - size))
+        size -= files[index].size
+    return Place(0, 0)
+
+
+def start_of_tail(files: list[LogFile], lines: int, wants: Callable[[bytes], bool], least: Place) -> Place:
+    """A place from which at least `lines` whole lines follow (one more, when there are more), from the end back; not
+    before `least`.
+    """
     if lines <= 0:
         return Place(len(files) - 1, files[-1].size) if files else Place(0, 0)
     left = lines + 1
@@ -120,6 +139,8 @@ def start_of_tail(files: list[LogFile], lines: int, wants: Callable[[bytes], boo
             left -= sum(entry.is_end and wants(entry.stream) for entry in entries)
             if left < 0:
                 return Place(index, offset)
+            if Place(index, offset) <= least:
+                return least
     return Place(0, 0)
 
 

@@ -9,14 +9,18 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from krater.agent.log_files import LogFile, Place, open_all, start_of_tail, start_since
+from krater.agent.log_files import LogFile, Place, open_all, start_near_end, start_of_tail, start_since
 from krater.agent.log_lines import Collector, parse_entry
 from krater.bus.messages import Logs, LogsAnswer
 from krater.errors import Invalid
 
 START = "start"  # the cursor before all there is
 
-_AT_ONCE = 8
+# Bytes of files read for one answer, for a second or two of a thread: a container may write as much as it likes, and
+# others wait for these threads. Following goes on from there; whoever asks for the end is told that more was left out.
+MOST_READ = 32 << 20
+
+_AT_ONCE = 4
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.25
 _LONGEST_WAIT = 300.0
 
@@ -61,14 +65,15 @@ def read_log(path: str, request: Logs, cursor: str = "") -> LogsAnswer:
 def _read_anew(files: list[LogFile], request: Logs) -> LogsAnswer:
     """The newest lines that fit. When there is too much, the beginning is left out."""
     collector = _collector(request, tail=request.tail)
-    start = Place(0, 0)
+    start = least = start_near_end(files, MOST_READ)
     if request.tail is not None:
-        start = start_of_tail(files, request.tail, collector.wants)
+        start = start_of_tail(files, request.tail, collector.wants, least)
     if request.since is not None:
         start = max(start, start_since(files, request.since))
     place = _collect(files, start, collector, stop_when_full=False)
     text = collector.finish()
-    return LogsAnswer(text, collector.is_truncated, _cursor(files, place, collector.open_lines))
+    is_truncated = collector.is_truncated or (start == least and least != Place(0, 0))
+    return LogsAnswer(text, is_truncated, _cursor(files, place, collector.open_lines))
 
 
 def _read_on(files: list[LogFile], request: Logs, cursor: str) -> LogsAnswer:
@@ -98,13 +103,14 @@ def _collector(request: Logs, tail: int | None, open_lines: frozenset[bytes] | N
 
 def _collect(files: list[LogFile], start: Place, collector: Collector, *, stop_when_full: bool) -> Place:
     """Feed everything from `start` on to the collector; the place after the last entry it took."""
-    place = start
+    place, left = start, MOST_READ
     for index in range(start.file, len(files)):
         offset = start.offset if index == start.file else 0
         place = Place(index, offset)
         for raw in files[index].lines(offset):
-            if stop_when_full and collector.is_full:
+            if stop_when_full and (collector.is_full or left <= 0):
                 return place
+            left -= len(raw)
             collector.add(parse_entry(raw))
             place = Place(index, place.offset + len(raw))
     return place

@@ -146,7 +146,8 @@ class _Followed:
 
     def _code(self, ended: Container) -> int:
         code = exit_code(ended)
-        if ended["status_reason"] and code != 0:
+        reason = ended["status_reason"] or ""
+        if reason and code != 0 and not reason.endswith(f"exit code {code}."):  # that is ours now, and says it all
             self._progress.note(f"krater: {trouble(ended, ended['name'])}")
         if code is None:
             self._progress.note(f"krater: the exit code of {ended['name']} is not known.")

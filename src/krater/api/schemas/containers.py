@@ -12,6 +12,7 @@ from krater.api.schemas.fields import (
     Digits,
     Disk,
     Environment,
+    GuestHostName,
     Hints,
     HostName,
     ImageName,
@@ -113,7 +114,7 @@ class CreateBase(Struct, forbid_unknown_fields=True, kw_only=True):
     auto_remove: Annotated[bool, Meta(description="true or false")] | None = None
     auto_heal: Boolean = False
     runtime: TextField | None = None
-    hostname: HostName | UnsetType = UNSET
+    hostname: GuestHostName | UnsetType = UNSET
     nets: NetsField | None = None
     mounts: MountsField | None = None
     security_groups: GroupsField | None = None

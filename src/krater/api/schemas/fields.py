@@ -39,6 +39,15 @@ HostName = Annotated[
         description="1 to 255 letters, digits, '-', '.' and '_'",
     ),
 ]
+GuestHostName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=63,
+        pattern=rf"^[a-zA-Z0-9-._]*{_END}",
+        description="1 to 63 letters, digits, '-', '.' and '_': more than that no kernel takes",
+    ),
+]
 ShortText = Annotated[str, Meta(min_length=1, max_length=255, description="a text of 1 to 255 characters")]
 
 Boolean = Annotated[

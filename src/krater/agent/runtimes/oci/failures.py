@@ -29,6 +29,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], str, int | None], ...]] = tuple(
             "{command!r}: it is not an executable file",
             NOT_RUNNABLE,
         ),
+        (r"open executable: operation not permitted", "{command!r}: it is not an executable file", NOT_RUNNABLE),
         (r"permission denied.*exec", "{command!r}: it is not an executable file", NOT_RUNNABLE),
         (
             r"missing dynamic library|^exec /.*no such file",

@@ -10,6 +10,7 @@ import asyncio
 import os
 import resource
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -121,6 +122,8 @@ class OciRuntime:
         """
         for container in await self.list():
             await self.remove(container)
+        with suppress(Failed):  # somebody else's processes in our group are no reason to stay
+            await self._with.threads.run(self._with.machinery.cgroups.remove, "")
         await self.close()
         if self._daemon is not None:
             await asyncio.to_thread(self._daemon.end)

@@ -320,13 +320,16 @@ class ImageStore:
         metadata: Metadata = with_lease(lease)
         try:
             yield metadata
-        finally:
-            await self._release(lease)
+        except BaseException:
+            await self._release(lease, collect=True)  # what was stored in vain may be what the disk is full of
+            raise
+        await self._release(lease, collect=False)
 
-    async def _release(self, lease: str) -> None:
+    async def _release(self, lease: str, *, collect: bool) -> None:
+        """Give up a lease; to `collect` is to wait until its garbage is gone, too."""
         try:
             with translated("release room in the image store"):
-                request = leases_pb2.DeleteRequest(id=lease)
+                request = leases_pb2.DeleteRequest(id=lease, sync=collect)
                 await self._client.leases.Delete(request, metadata=DEFAULT_METADATA, timeout=PATIENCE)
         except (Absent, Failed) as error:
             log.warning("lease left to expire", lease=lease, error=str(error))
