@@ -55,7 +55,7 @@ def start_logging(*, debug: bool = False, quiet: bool = False, stream: Any = Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING if quiet else logging.DEBUG if debug else logging.INFO)
-    for chatty in ("alembic", "uvicorn.access", "asyncio", "oslo_policy", "pyroute2"):
+    for chatty in ("alembic", "uvicorn.access", "asyncio", "oslo_policy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from krater.errors import Conflict, Permanent
 from krater.store.interfaces import Store
 from krater.store.sql import SqlStore
 
-__all__ = ["AccountBook", "Embedded", "clear_node", "open_accounts", "open_runtime", "open_store", "own_directory"]
+__all__ = ["AccountBook", "Embedded", "clear_node", "open_accounts", "open_runtime", "open_store", "own_directories"]
 
 log = structlog.get_logger(__name__)
 
@@ -52,11 +52,20 @@ _LOG_SLACK = 4
 
 
 @contextmanager
-def own_directory(directory: Path) -> Iterator[None]:
-    """Hold the directory for this process alone. Conflict names the process that has it.
+def own_directories(settings: Settings) -> Iterator[None]:
+    """Hold the directories of a Krater for this process alone. Conflict names the process that has one.
 
-    The lock is the kernel's and goes with the process, however it ends; the number in the file is for people.
+    The second one as well: what a node finds in it and does not know, it removes.
     """
+    with ExitStack() as held:
+        for name in dict.fromkeys((settings.core.directory, settings.core.run_directory)):
+            held.enter_context(_own(Path(name)))
+        yield
+
+
+@contextmanager
+def _own(directory: Path) -> Iterator[None]:
+    """The lock is the kernel's and goes with the process, however it ends; the number in the file is for people."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (directory / "krater.lock").open("a+", encoding="ascii")

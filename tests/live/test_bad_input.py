@@ -86,7 +86,7 @@ def test_a_body_that_is_no_json_object_is_refused(admin: User, body: bytes) -> N
         ("image_pull_policy", "sometimes"),
     ],
 )
-def test_a_field_of_the_wrong_kind_is_refused_by_its_name(admin: User, field: str, value: object) -> None:
+def test_a_field_of_the_wrong_kind_is_refused_by_its_name(admin: User, field: str, value: Any) -> None:
     reply = admin.create("valid", **{field: value})
     assert reply.status == 400, reply.body
     assert field in reply.title

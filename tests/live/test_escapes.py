@@ -15,19 +15,21 @@ from tests.support.server import Server, eventually, serving
 
 pytestmark = pytest.mark.live
 
+# DAC_READ_SEARCH, LINUX_IMMUTABLE, NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SYS_BOOT, SYS_TIME, MKNOD,
+# MAC_ADMIN, SYSLOG, BPF
+SYNTHETIC = {"proc", "tmpfs", "devpts", "mqueue", "sysfs", "cgroup", "cgroup2", "devtmpfs"}
+OURS = {"/etc/hosts", "/etc/resolv.conf", "/etc/hostname"}
+DEVICES = {f"/dev/{name}" for name in ("console", "full", "null", "ptmx", "random", "tty", "urandom", "zero")}
+POWERFUL = (2, 9, 12, 16, 17, 19, 21, 22, 25, 27, 33, 34, 39)
 LOG_SIZE, LOG_FILES, PIDS = 256 << 10, 2, 64
+BOUND = 4 * LOG_SIZE * (LOG_FILES + 1) + (64 << 10)  # a file may overshoot between two looks
 
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Server]:
     """A Krater that listens on all addresses of the machine, so that there is something to be kept from."""
-    settings = (
-        "api.host_ip=0.0.0.0",
-        f"agent.log_size={LOG_SIZE}",
-        f"agent.log_files={LOG_FILES}",
-        f"agent.pids={PIDS}",
-    )
-    with serving(*settings) as server:
+    logs = (f"agent.log_size={LOG_SIZE}", f"agent.log_files={LOG_FILES}")
+    with serving("api.host_ip=0.0.0.0", f"agent.pids={PIDS}", *logs) as server:
         yield server
 
 
@@ -43,6 +45,13 @@ def tried(server: Server, box: str, script: str) -> tuple[int | None, str]:
     return done["exit_code"], done["output"] or ""
 
 
+def is_reached(address: str, port: int) -> bool:
+    """Whether the machine itself reaches it."""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((address, port)) == 0
+
+
 def addresses_of_the_machine() -> list[str]:
     listing = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
     return [line.split()[3].partition("/")[0] for line in listing.splitlines()]
@@ -51,11 +60,10 @@ def addresses_of_the_machine() -> list[str]:
 def test_the_api_and_other_ports_of_the_machine_cannot_be_reached(own: Server, box: str) -> None:
     _, routes = tried(own, box, "ip route")
     gateway = routes.split()[2]
+    assert is_reached(gateway, own.port), "it is there, for the machine itself"
     with socket.create_server(("0.0.0.0", 0)) as other:
         for address in {gateway, *addresses_of_the_machine()} - {"127.0.0.1"}:
             for port in (own.port, other.getsockname()[1]):
-                with socket.create_connection((address, port), timeout=2):
-                    pass  # it is there, for the machine itself
                 code, out = tried(own, box, f"nc -w 1 {address} {port} </dev/null")
                 assert code != 0, f"{address}:{port} was reached: {out}"
 
@@ -107,15 +115,15 @@ def test_another_projects_containers_cannot_be_reached(own: Server) -> None:
         "echo x > /sys/kernel/uevent_helper",
         "touch /sys/x",
         "echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "mkdir /sys/fs/cgroup/memory/inner || mkdir /sys/fs/cgroup/inner",
+        "mkdir /sys/fs/cgroup/memory/inner /sys/fs/cgroup/user.slice/inner",
         "mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk",
         "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem",
-        "head -c 1 /proc/kcore",
-        "head -c 1 /proc/keys",
+        "head -c 1 /proc/kcore | grep .",
+        "grep . /proc/keys /proc/timer_list",
         "head -c 1 /dev/mem",
         "dmesg",
         "hostname other",
-        "date -s 2000-01-01",
+        "date -s 2000-01-01; date +%Y | grep 2000",
         "ip link add x type dummy",
         "ip addr add 10.0.0.1/8 dev eth0",
         "iptables -L || nft list ruleset",
@@ -123,6 +131,8 @@ def test_another_projects_containers_cannot_be_reached(own: Server) -> None:
         "chroot /proc/1/root/../.. true && ls /work",
         "unshare -m true",
         "unshare -U true",
+        "unshare -Urm mount -t tmpfs none /tmp",
+        "unshare -Urn true",
         "nsenter -t 1 -m -n -p ls /work",
         "swapoff -a && swapon /dev/vda",
         "reboot -f",
@@ -131,24 +141,18 @@ def test_another_projects_containers_cannot_be_reached(own: Server) -> None:
     ],
 )
 def test_what_only_the_machine_may_do_is_refused(own: Server, box: str, script: str) -> None:
-    code, out = tried(own, box, script)
+    code, out = tried(own, box, f"mkdir -p /mnt; {script}")
     assert code != 0, f"{script}: {out}"
     assert shown(own, box)["status"] == "Running"
 
 
 def test_processes_have_few_powers_and_can_get_no_more(own: Server, box: str) -> None:
-    _, status = tried(
-        own, box, "grep -E 'NoNewPrivs|Seccomp:|CapEff|CapBnd' /proc/self/status; grep -E 'NoNewPrivs' /proc/1/status"
-    )
-    facts = dict(line.split(":\t") for line in status.strip().splitlines())
-    assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
-    powerful = (
-        1 << 21 | 1 << 12 | 1 << 19 | 1 << 16 | 1 << 17 | 1 << 2 | 1 << 25
-    )  # SYS_ADMIN, NET_ADMIN, SYS_PTRACE, ...
-    for kind in ("CapEff", "CapBnd"):
-        assert not int(facts[kind], 16) & powerful, facts
-    script = "cp /bin/busybox /tmp/su; chmod 4755 /tmp/su; chown nobody /tmp; /tmp/su id -u"
-    assert tried(own, box, script) == (0, "0\n")
+    for process in ("self", "1"):
+        _, status = tried(own, box, f"grep -E 'NoNewPrivs|Seccomp:|CapEff|CapBnd' /proc/{process}/status")
+        facts = dict(line.split(":\t") for line in status.strip().splitlines())
+        assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
+        for kind in ("CapEff", "CapBnd"):
+            assert not int(facts[kind], 16) & sum(1 << number for number in POWERFUL), facts
 
 
 def test_processes_of_the_machine_and_of_others_are_not_seen(own: Server, box: str) -> None:
@@ -168,11 +172,9 @@ def test_nothing_of_the_machine_is_in_its_files(own: Server, box: str) -> None:
     _, mounts = tried(own, box, "cat /proc/mounts")
     points = {line.split()[1]: line.split()[2] for line in mounts.splitlines()}
     assert points["/"] == "overlay"
-    assert not {kind for kind in points.values()} & {"ext4", "xfs", "btrfs"} or set(points) & {"/etc/hosts"}
-    assert tried(own, box, "ls /work || ls /root/.ssh || ls /home/*")[0] != 0
-    _, devices = tried(own, box, "find /dev -type b -o -type c | sort")
-    assert not [d for d in devices.split() if os.path.basename(d) not in {
-        "console", "full", "null", "ptmx", "random", "tty", "urandom", "zero"} and not d.startswith("/dev/pts/")]  # fmt: skip
+    assert {point for point, kind in points.items() if kind not in SYNTHETIC} <= {"/", *OURS}
+    _, devices = tried(own, box, "find /dev -type b -o -type c")
+    assert {device for device in devices.split() if not device.startswith("/dev/pts/")} <= DEVICES
 
 
 def test_a_fork_bomb_is_bounded(own: Server) -> None:
@@ -204,7 +206,7 @@ def test_a_flood_of_output_is_bounded_on_disk_and_the_end_is_there(own: Server) 
     finally:
         done.set()
         watcher.join()
-    print(max(sizes), directory, list(directory.glob("*")))
+    assert max(sizes) <= BOUND
     assert own.client().containers.logs(flood, tail="1") == "the end\n"
     remove_all(own)
 

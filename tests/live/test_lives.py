@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.containers import ends_up, made, remove_all, running, shown
+from tests.support.images import busybox_layer, configuration, docker_members, write_archive
 from tests.support.leftovers import leftovers
 from tests.support.server import Server, eventually, serving
 
@@ -49,6 +51,28 @@ def test_a_start_that_cannot_be_says_why_and_leaves_nothing(
     own.client().containers.delete(uuid)  # its owner can, without force
     assert own.client().containers.wait(uuid, "gone", timeout=10) is None
     eventually(lambda: not leftovers(own), what="nothing left over")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"User": "ghost", "Cmd": ["id"]}, "ghost"),
+        ({"User": "root:ghosts", "Cmd": ["id"]}, "ghosts"),
+        ({"Cmd": []}, "command"),
+        ({"Cmd": ["id"], "Env": ["PATH=/nowhere"]}, "'id': no such program"),
+    ],
+)
+def test_an_image_that_cannot_be_run_as_it_is_says_why(
+    own: Server, tmp_path: Path, config: dict[str, Any], reason: str
+) -> None:
+    layers = [busybox_layer()]
+    path = write_archive(tmp_path / "odd.tar", docker_members("odd:1", layers, configuration(layers, **config)))
+    own.operator("node", "import", path, *own.options)
+    client = own.client()
+    uuid = client.containers.run(image="odd:1", memory=32)["uuid"]
+    assert reason in str(ends_up(own, uuid, "Error")["status_reason"])
+    client.containers.delete(uuid)
+    assert client.containers.wait(uuid, "gone", timeout=10) is None
 
 
 def test_a_start_that_failed_can_be_tried_again(own: Server) -> None:

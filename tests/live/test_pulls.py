@@ -41,7 +41,7 @@ def registry() -> Iterator[DebianRegistry]:
 @pytest.fixture(scope="module")
 def own(registry: DebianRegistry) -> Iterator[Server]:
     """A Krater that knows this registry, and soon gives up on those that do not answer."""
-    settings = (f"agent.plain_http_registries={registry.domain}", "agent.pull_patience=1", "agent.announce=0.5")
+    settings = (f"agent.plain_http_registries={registry.domain}", "agent.pull_patience=1")
     with serving(*settings) as server:
         yield server
 
@@ -86,6 +86,7 @@ def test_a_container_has_its_image_pulled(own: Server, registry: DebianRegistry)
     refused = own.krater("run", "--rm", "--pull", "never", f"{registry.domain}/never", check=False)
     assert refused.returncode == 125
     assert "must not be pulled" in refused.stderr
+    eventually(lambda: name in own.krater("images").stdout, within=3, what="the image listed")
     own.krater("rmi", name)
 
 
@@ -147,7 +148,7 @@ def test_a_slow_pull_tells_how_far_it_is_and_can_be_given_up(own: Server) -> Non
         uuid = made(own, image=name)
         eventually(lambda: shown(own, uuid)["task_state"] == "image_pulling", what="pulling")
         told = eventually(lambda: shown(own, uuid)["status_reason"], what="progress")
-        assert "MiB" in told
+        assert "MiB" in str(told)
         remove(own, uuid)
         assert own.client().containers.list() == []
         slow.pause = 0.0

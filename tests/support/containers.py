@@ -64,5 +64,5 @@ def remove(server: Server, *containers: str) -> None:
 
 def remove_all(server: Server) -> None:
     """Have all gone, and nothing left of them."""
-    remove(server, *[c["uuid"] for c in server.client().containers.list()])
+    remove(server, *[c["uuid"] for c in server.client().containers.list(all_projects=True)])
     eventually(lambda: not leftovers(server), what="nothing left over")

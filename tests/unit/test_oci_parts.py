@@ -57,6 +57,15 @@ def test_only_rules_for_our_capabilities_and_machine_are_selected() -> None:
     assert [call["names"] for call in arm["syscalls"]] == [["read"], ["bpf"]]
 
 
+def test_nobody_makes_namespaces_or_mounts() -> None:
+    calls = [{"names": ["read", "clone", "clone3", "unshare", "mount"], "action": "SCMP_ACT_ALLOW", "args": []}]
+    rules = seccomp.without_namespaces({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": calls})
+    allowed = [call for call in rules["syscalls"] if call["action"] == "SCMP_ACT_ALLOW"]
+    assert [(call["names"], len(call["args"])) for call in allowed] == [(["read"], 0), (["clone"], 1)]
+    refused = {name: call["errnoRet"] for call in rules["syscalls"] if call not in allowed for name in call["names"]}
+    assert (refused["unshare"], refused["mount"], refused["clone3"]) == (1, 1, 38)
+
+
 @pytest.mark.skipif(not Path(seccomp.PROFILE).exists(), reason="no seccomp profile installed")
 def test_the_installed_profile_compiles_to_a_program() -> None:
     loaded = seccomp.load(compiled=True)

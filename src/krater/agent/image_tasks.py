@@ -50,6 +50,11 @@ class ImageTasks:
         self._sent = None
         self._wake.set()
 
+    def expect(self, name: str) -> None:
+        """A container is made of this image, so it is here: tell the controller, if it does not know."""
+        if self._sent is not None and all(image.name != _canonical(name) for image in self._sent[0]):
+            self._wake.set()
+
     def notice(self, images: Sequence[NodeImage]) -> None:
         """The images there are now: they may have changed behind our back."""
         if self._sent is not None and _in_order(images) != self._sent[0]:

@@ -186,6 +186,7 @@ class Agent:
 
     def _configure(self, assignment: Assignment, step: Create, netns: str) -> ContainerConfig:
         """Spell a container out for the engine."""
+        self._images.expect(step.spec.image)
         resolvers = assignment.nics[0].gateways if assignment.nics and self._names is not None else ()
         own_names = tuple(dict.fromkeys((assignment.hostname, assignment.name)))
         return ContainerConfig(

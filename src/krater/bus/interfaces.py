@@ -1,6 +1,6 @@
 """Wake and ask. The bus carries no state: whatever it loses, a resync finds again.
 
-Adapters: `local` (in process) and `oslo` (RabbitMQ). Both pass `tests/contracts/test_bus.py`.
+Adapters: `local` (in process); `oslo` (RabbitMQ) is to come. All pass `tests/contracts/test_bus.py`.
 """
 
 from collections.abc import Awaitable, Callable

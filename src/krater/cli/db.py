@@ -1,4 +1,4 @@
-"""`krater db`: the database. `krater serve` brings it up to date by itself; this is for looking and for backups."""
+"""`krater db`: the database. `krater serve` brings it up to date by itself; this does only that."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ def db() -> None:
 @settings_options
 def upgrade(config: Path | None, directory: str | None, settings: tuple[str, ...]) -> None:
     """Bring the database to this program's version. Safe to repeat; nothing may be serving from it meanwhile."""
-    from krater.wiring import open_store, own_directory
+    from krater.wiring import open_store, own_directories
 
     chosen = read_settings(config, directory, settings)
 
@@ -25,6 +25,6 @@ def upgrade(config: Path | None, directory: str | None, settings: tuple[str, ...
         store = await open_store(chosen)
         await store.close()
 
-    with own_directory(Path(chosen.core.directory)):
+    with own_directories(chosen):
         asyncio.run(run())
     print("The database is up to date.")

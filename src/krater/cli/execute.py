@@ -24,8 +24,9 @@ def execute(client: Client, interactive: bool, tty: bool, container: str, comman
     """
     if interactive or tty:
         raise click.UsageError(NEXT_RELEASE + "run a command that needs neither, without -i and -t.")
+    words = command[1:] if command[0] == "--" else command  # as `krater exec web -- ls` is meant
     try:
-        ended = client.containers.execute(client.containers.find(container)["uuid"], command)
+        ended = client.containers.execute(client.containers.find(container)["uuid"], words)
     except ClientError as error:
         report(error, access_of(click.get_current_context()))
         return NOT_RUN

@@ -44,7 +44,7 @@ def hint_for(error: ClientError, access: Access | None) -> str:
             hint = _login_hint(access)
         case NotAllowed(code=code) if code.endswith("policy-not-authorized"):
             hint = "Your roles do not allow this; an administrator can do it."
-        case NotFound() if "container" in f"{error.code} {error.title}".lower():
+        case NotFound() if error.code.endswith("container-not-found"):
             hint = "`krater ps` lists the containers of your project."
         case NotNow():
             hint = "Try again in a moment."

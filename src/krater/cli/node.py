@@ -46,10 +46,10 @@ def clear(config: Path | None, directory: str | None, settings: tuple[str, ...])
 
     Refused while `krater serve` runs.
     """
-    from krater.wiring import clear_node, own_directory
+    from krater.wiring import clear_node, own_directories
 
     chosen = read_settings(config, directory, settings)
-    with own_directory(Path(chosen.core.directory)):
+    with own_directories(chosen):
         _run(clear_node(chosen))
 
 

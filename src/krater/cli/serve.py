@@ -36,8 +36,8 @@ def _run(settings: Settings, *, fake: bool) -> None:
     import uvloop
 
     from krater import telemetry
-    from krater.wiring import Embedded, own_directory
+    from krater.wiring import Embedded, own_directories
 
     telemetry.start_logging(debug=settings.core.debug)
-    with own_directory(Path(settings.core.directory)), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with own_directories(settings), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Embedded(settings, fake=fake).run())

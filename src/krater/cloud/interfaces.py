@@ -1,6 +1,6 @@
 """What surrounds Krater in its operator's cloud: who calls, what room there is, addresses.
 
-Adapters: `cloud/local` (embedded) and `cloud/openstack`. API and controller use these; nodes never do.
+Adapters: `cloud/local` (embedded); `cloud/openstack` is to come. API and controller use these; nodes never do.
 """
 
 from collections.abc import Sequence

@@ -155,7 +155,7 @@ class Runtime(Protocol):
         """Apply new limits at once: cores, MiB. Of a container that does not run: to its next process."""
 
     async def remove(self, container: str) -> None:
-        """Kill what runs and leave nothing: process, cgroup, mount, snapshot, lease, files. Its log is kept apart."""
+        """Kill what runs and leave nothing: process, cgroup, mount, files. Its log is kept apart."""
 
     def events(self) -> AsyncIterator[str]:
         """Ids of containers whose state changed. May miss some (a resync finds them) and may repeat."""

@@ -140,4 +140,4 @@ def _check_host(asking: Asking, host: object) -> None:
 
 def not_yet(field: str, what: str) -> Unsupported:
     """What the Container API has and Krater has not, yet."""
-    return Unsupported(f"{field}: Krater does not have {what} yet.")
+    return Unsupported(f"{field}: not in Krater yet: {what}.")

@@ -8,6 +8,6 @@ def missing(what: str) -> Handler:
     """A handler that says so."""
 
     async def refuse(request: Request) -> Answer:
-        raise Unsupported(f"Krater does not have {what} yet.")
+        raise Unsupported(f"Not in Krater yet: {what}.")
 
     return refuse

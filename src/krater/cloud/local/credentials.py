@@ -2,8 +2,8 @@
 
 Beside the accounts, readable by their owner only:
 
-    clouds.yaml   for `openstack` and `zun` (OS_CLIENT_CONFIG_FILE=..., --os-cloud krater)
-    openrc        the same as OS_* variables, to be sourced
+    clouds.yaml   for `openstack` (OS_CLIENT_CONFIG_FILE=..., --os-cloud krater)
+    openrc        the same as OS_* variables, to be sourced: `zun` reads nothing else
     client.yaml   for `krater`: url, username, password, project
 """
 

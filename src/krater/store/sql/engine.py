@@ -71,7 +71,7 @@ def _set_up(connection: SqliteConnection, _: Any) -> None:
     connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
     _ensure_wal(connection)
     for pragma in (
-        "synchronous=NORMAL",
+        "synchronous=FULL",  # what was acknowledged survives a loss of power, too
         "foreign_keys=ON",
         "temp_store=MEMORY",
         "cache_size=-16384",

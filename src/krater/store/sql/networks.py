@@ -104,7 +104,7 @@ class SqlNetworks:
         if scope.project not in (None, network.project_id):
             raise _no_network(ident)
         if self._link.row(select(ports.c.id).where(ports.c.network == network.id).limit(1)) is not None:
-            raise Conflict(f"The network {network.name} has ports.")
+            raise Conflict(f"The network {network.name} is in use: containers or kept ports are on it.")
         self._link.run(delete(t).where(t.c.id == network.id))
 
     def add_port(self, port: Port, wanted: Sequence[str] = ()) -> Port:

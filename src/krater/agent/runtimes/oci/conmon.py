@@ -56,6 +56,7 @@ class Conmon:
         try:
             pid = await self._launcher.spawn(
                 [self._path, *self._arguments(container, paths, interactive, tty)],
+                paths.run,  # where conmon leaves a file that tells of a want of memory
                 descriptors={0: self._null, 1: self._null, 2: self._null, writer: writer},
                 more={"_OCI_SYNCPIPE": str(writer)},
             )

@@ -31,7 +31,7 @@ class Launcher:
         """Temporary when it cannot have a namespace of its own: told at the start, not by the first container."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="oci-launcher")
         try:
-            thread.submit(_hide_unified).result()
+            thread.submit(_part_from_us).result()
         except OSError as error:
             thread.shutdown(wait=False)
             raise Temporary(f"the engine cannot have a mount namespace of its own: {error.strerror}") from error
@@ -54,17 +54,25 @@ class Launcher:
         self._thread.shutdown(wait=False)
 
     async def spawn(
-        self, arguments: Sequence[str], *, descriptors: Mapping[int, int], more: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        directory: str,
+        *,
+        descriptors: Mapping[int, int],
+        more: Mapping[str, str] | None = None,
     ) -> int:
-        """Start a program in a session of its own; returns its pid, which the caller must reap.
+        """Start a program in a session of its own, in a directory; returns its pid, which the caller must reap.
 
         `descriptors` maps the program's descriptor numbers to ours; all others are closed in it.
         """
         environment = {**ENVIRONMENT, **(more or {})}
         actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in descriptors.items()]
-        return await self.run(
-            lambda: os.posix_spawn(arguments[0], list(arguments), environment, file_actions=actions, setsid=True)
-        )
+
+        def start() -> int:
+            os.chdir(directory)  # of this thread alone
+            return os.posix_spawn(arguments[0], list(arguments), environment, file_actions=actions, setsid=True)
+
+        return await self.run(start)
 
     async def run(self, function: Callable[[], Result]) -> Result:
         """Call a short function on the thread."""
@@ -82,7 +90,9 @@ def _identities(paths: Sequence[str]) -> list[tuple[int, int] | None]:
     return found
 
 
-def _hide_unified() -> None:
+def _part_from_us() -> None:
+    """A working directory of the thread's own, and on hybrid hosts file systems without the unified one."""
+    syscalls.unshare(syscalls.CLONE_FS)
     if not os.path.isdir(UNIFIED):
         return
     syscalls.unshare(syscalls.CLONE_NEWNS)

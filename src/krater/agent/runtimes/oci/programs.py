@@ -83,7 +83,7 @@ async def started(launcher: Launcher, arguments: Sequence[str], limit: int) -> P
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pid = await launcher.spawn(arguments, descriptors={0: null, 1: writer, 2: writer})
+        pid = await launcher.spawn(arguments, "/", descriptors={0: null, 1: writer, 2: writer})
     except BaseException:
         os.close(reader)
         raise

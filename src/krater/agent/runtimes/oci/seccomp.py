@@ -52,6 +52,15 @@ _COMPARISONS: Final = {
 _UNKNOWN_CALL: Final = -1
 _EEXIST: Final = 17
 _EPERM: Final = 1
+_ENOSYS: Final = 38
+
+# The shared profile lets everybody make namespaces: with a user namespace one is root enough to mount, to make network
+# devices and to load firewall rules, which is where the kernel's holes are found. Nested engines are not worth that.
+_NAMESPACE_FLAGS: Final = 0x7E020000
+_NAMESPACE_CALLS: Final = (
+    *("unshare", "setns", "mount", "umount", "umount2", "pivot_root"),
+    *("open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount", "fspick"),
+)
 
 Document = dict[str, Any]
 log = structlog.get_logger()
@@ -90,6 +99,23 @@ def select(profile: Mapping[str, Any], machine: str, capabilities: frozenset[str
     }
 
 
+def without_namespaces(rules: Document) -> Document:
+    """The same rules, but nobody makes or enters a namespace, or mounts in one. Pure.
+
+    `clone` may have none of the flags that make them. `clone3` has them where a filter cannot look: to programs it is
+    not there, and they use `clone`.
+    """
+    mine = {*_NAMESPACE_CALLS, "clone", "clone3"}
+    others = [{**rule, "names": [name for name in rule["names"] if name not in mine]} for rule in rules["syscalls"]]
+    plain_clone = {"index": 0, "value": _NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+    own = [
+        {"names": [*_NAMESPACE_CALLS], "action": "SCMP_ACT_ERRNO", "args": [], "errnoRet": _EPERM},
+        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "args": [], "errnoRet": _ENOSYS},
+        {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [plain_clone]},
+    ]
+    return {**rules, "syscalls": [rule for rule in others if rule["names"]] + own}
+
+
 def _applies(rule: Mapping[str, Any], name: str, capabilities: frozenset[str]) -> bool:
     includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
     if "arches" in includes and name not in includes["arches"]:
@@ -105,7 +131,8 @@ def load(compiled: bool, path: str = PROFILE) -> Filter:
     """The filter for containers of this host, compiled if the runtime takes it so and libseccomp can be used."""
     try:
         with open(path, "rb") as file:
-            rules = select(msgspec.json.decode(file.read()), os.uname().machine, CAPABILITIES)
+            profile = msgspec.json.decode(file.read())
+            rules = without_namespaces(select(profile, os.uname().machine, CAPABILITIES))
     except (FileNotFoundError, msgspec.MsgspecError, KeyError) as error:
         # without it containers would be less locked in than promised, so there are none
         raise Permanent(f"no usable seccomp profile at {path}: install containers-common") from error

@@ -4,6 +4,7 @@ import ctypes
 import os
 from typing import Final
 
+CLONE_FS: Final = 0x00000200
 CLONE_NEWNS: Final = 0x00020000
 MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
