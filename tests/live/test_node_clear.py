@@ -32,7 +32,7 @@ def traces(server: Server) -> list[str]:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found += [f"{command}: {line}" for line in said.splitlines() if instance in line]
     found += [f"control group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/{instance}")]
-    found += [f"namespace {path}" for path in (server.directory / "run").glob("**/*") if path.is_file()]
+    found += [f"namespace {path}" for path in (server.directory / "run" / "netns").glob("**/*") if path.is_file()]
     return found
 
 

@@ -90,7 +90,7 @@ class Namespaces:
         """Take away files that are no namespaces, links that lead to none, and links of which no name was made."""
         for space in self._spaces.iterdir():
             if not self._is_namespace(space):
-                space.unlink(missing_ok=True)
+                _remove_file(space)
         for link in self._sandboxes.iterdir():
             if link.name.startswith(".") or not self._is_namespace(link):
                 link.unlink(missing_ok=True)
@@ -180,6 +180,15 @@ class Namespaces:
             return os.stat(path).st_dev == os.fstat(self._home).st_dev
         except FileNotFoundError:
             return False
+
+
+def _remove_file(space: Path) -> None:
+    """One that became a namespace since it was looked at is busy, and no stray."""
+    try:
+        space.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
 
 
 def _set_namespace(descriptor: int) -> None:
