@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -131,8 +132,12 @@ def total_memory_mb(pids: Iterable[int]) -> float:
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove an empty cgroup and all below it, in every hierarchy the machine has."""
+    """Kill what is still in a cgroup, and remove it and all below it, in every hierarchy the machine has."""
     for top in (*CGROUPS.glob(f"*/{name}"), CGROUPS / name):
+        for members in top.rglob("cgroup.procs"):
+            for pid in members.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
         for path in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
             with contextlib.suppress(OSError):
                 path.rmdir()
