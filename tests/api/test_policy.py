@@ -8,7 +8,8 @@ import pytest
 
 from krater.api.microversions import ALL
 from krater.api.policies import DEFAULTS
-from krater.api.routes import ROUTES, Route
+from krater.api.router import Route
+from krater.api.routes import ROUTES
 from krater.config import ApiSettings, Settings
 from krater.errors import Invalid, NotFound
 from krater.model.network import Port

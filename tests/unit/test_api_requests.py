@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from krater.api.errors import NotAcceptable, UnknownPath, WrongMethod, error_answer
 from krater.api.handlers.live import read_signal
 from krater.api.microversions import requested_minor
-from krater.api.routes import ROUTES, Router, public_paths
+from krater.api.router import Router, public_paths
+from krater.api.routes import ROUTES
 from krater.api.schemas.actions import Timeout
 from krater.api.schemas.containers import Create1, Create20, Create40, create_shape
 from krater.api.schemas.decoding import convert, decode

@@ -19,7 +19,8 @@ from krater.api.openapi import openapi_document
 from krater.api.policies import Policies
 from krater.api.rendering import Renderer
 from krater.api.requests import Backing, Request, attach, request_of, send_answer
-from krater.api.routes import ROUTES, Router, public_paths
+from krater.api.router import Router, public_paths
+from krater.api.routes import ROUTES
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
 from krater.cloud.interfaces import Identity, Networks, OwnNetworks

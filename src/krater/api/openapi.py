@@ -7,7 +7,7 @@ import msgspec
 
 from krater import __version__
 from krater.api.microversions import ALL, MAX_TEXT, MIN_TEXT
-from krater.api.routes import Route
+from krater.api.router import Route
 from krater.api.schemas.answers import ErrorDocument
 from krater.api.schemas.decoding import descriptions
 

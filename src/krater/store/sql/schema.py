@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 
 from krater.errors import Permanent
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -1,21 +1,9 @@
-"""Settings: every option with its meaning, read once, checked, and handed out as plain typed values.
+"""Every option with its meaning and its default: what `loading` reads, and what the sample file says."""
 
-The file format and its parsing are oslo.config's, over a private ConfigOpts. Unknown sections, unknown options and
-bad values are refused with the reason: a typing mistake must never mean a silent default.
-"""
-
-import configparser
-import re
 import socket
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from ipaddress import ip_network
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from oslo_config import cfg, types
-
-from krater.errors import Invalid
 from krater.model.quota import Limits
 
 
@@ -164,7 +152,7 @@ class AgentSettings:
     restart_reset: float = _option(600.0, "Seconds a container must run for its back-off to begin anew.", min=0.1)
 
 
-_SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "core": CoreSettings,
     "database": DatabaseSettings,
     "api": ApiSettings,
@@ -197,135 +185,3 @@ class Settings:
     def database_url(self) -> str:
         """The URL of the store, with the default filled in."""
         return self.database.connection or f"sqlite:///{self.core.directory}/krater.sqlite"
-
-
-def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | None = None) -> Settings:
-    """Read the settings: defaults, then the file at `path`, then `overrides` ((section, option) -> text).
-
-    Raises Invalid with the file, section, option and reason. A `path` that is given must exist.
-    """
-    source = str(path) if path is not None else "the command line"
-    conf = cfg.ConfigOpts()
-    for section, shape in _SECTIONS.items():
-        for entry in fields(shape):
-            conf.register_opt(_as_opt(entry), group=_group(section))
-    _refuse_unknown(path)
-    try:
-        conf(args=[], project="krater", default_config_files=[str(path)] if path else [], default_config_dirs=[])
-        for (section, option), text in (overrides or {}).items():
-            source = f"option {option} of [{_group(section) or 'DEFAULT'}]"
-            conf.set_override(option, text, group=_group(section))
-        settings = Settings(**{section: _read(conf, section, shape) for section, shape in _SECTIONS.items()})
-    except (cfg.Error, ValueError) as error:
-        raise Invalid(f"{source}: {_sentence(error)}") from error
-    _check_ranges(settings.network)
-    return settings
-
-
-def sample() -> str:
-    """A configuration file with every option, its meaning and its default, all commented out."""
-    lines = ["# Krater's settings. Every option stands here with its default; unknown ones are refused at start.", ""]
-    for section, shape in _SECTIONS.items():
-        lines += [f"[{_group(section) or 'DEFAULT'}]", f"# {(shape.__doc__ or '').splitlines()[0]}", ""]
-        for entry in fields(shape):
-            lines += [f"# {_meaning(entry)}", f"#{entry.name} = {_default_text(entry)}", ""]
-    return "\n".join(lines)
-
-
-def _group(section: str) -> str | None:
-    return None if section == "core" else section
-
-
-def _default(entry: Any) -> Any:
-    if entry.default is not MISSING:
-        return entry.default
-    return entry.metadata.get("default", entry.default_factory())
-
-
-def _default_text(entry: Any) -> str:
-    if entry.name == "host":
-        return "(the machine's name)"
-    value = _default(entry)
-    if isinstance(value, list):
-        return ",".join(value)
-    if isinstance(value, dict):
-        return ",".join(f"{k}:{v}" for k, v in value.items())
-    return str(value)
-
-
-def _meaning(entry: Any) -> str:
-    limits = entry.metadata
-    bounds = [f"{word} {limits[key]}" for key, word in (("min", "at least"), ("max", "at most")) if key in limits]
-    if "choices" in limits:
-        bounds.append("one of " + ", ".join(limits["choices"]))
-    return str(limits["text"]) + (f" ({', '.join(bounds)})" if bounds else "")
-
-
-def _as_opt(entry: Any) -> cfg.Opt:
-    default, limits = _default(entry), entry.metadata
-    kind: types.ConfigType
-    match default:
-        case bool():
-            kind = types.Boolean()
-        case int():
-            kind = types.Integer(min=limits.get("min"), max=limits.get("max"))
-        case float():
-            kind = types.Float(min=limits.get("min"), max=limits.get("max"))
-        case list():
-            kind = types.List()
-        case dict():
-            kind = types.Dict()
-        case _:
-            kind = types.String(choices=limits.get("choices"))
-    return cfg.Opt(entry.name, type=kind, default=default, help=limits["text"])
-
-
-def _read(conf: cfg.ConfigOpts, section: str, shape: type) -> Any:
-    group = conf if section == "core" else conf[section]
-    values = {}
-    for entry in fields(shape):
-        value = group[entry.name]
-        values[entry.name] = tuple(value) if isinstance(value, list) else value
-    return shape(**values)
-
-
-def _refuse_unknown(path: Path | None) -> None:
-    """oslo.config ignores what it does not know; we do not."""
-    if path is None:
-        return
-    parser = configparser.RawConfigParser(strict=False, default_section="\0none")
-    try:
-        with path.open(encoding="utf-8") as file:
-            parser.read_file(file)
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise Invalid(f"{path}: cannot be read: {error}") from error
-    for section in parser.sections():
-        shape = _SECTIONS.get("core" if section == "DEFAULT" else section)
-        if shape is None or section == "core":
-            known = ", ".join(_group(s) or "DEFAULT" for s in _SECTIONS)
-            raise Invalid(f"{path}: there is no section [{section}]; known are {known}")
-        names = {entry.name for entry in fields(shape)}
-        for option in parser.options(section):
-            if option not in names:
-                raise Invalid(f"{path}: [{section}] has no option {option!r}; known are {', '.join(sorted(names))}")
-
-
-def _check_ranges(network: NetworkSettings) -> None:
-    """What one option's type cannot tell: that ranges are ranges, and of the right family."""
-    for name, version in (("pool", 4), ("pool_v6", 6)):
-        text = getattr(network, name)
-        if name == "pool_v6" and not text:
-            continue
-        try:
-            found = ip_network(text).version
-        except ValueError as error:
-            raise Invalid(f"[network] {name}: {error}") from error
-        if found != version:
-            raise Invalid(f"[network] {name}: {text} is not an IPv{version} range")
-    if network.prefix < ip_network(network.pool).prefixlen:
-        raise Invalid(f"[network] prefix: a /{network.prefix} does not fit into pool {network.pool}")
-
-
-def _sentence(error: Exception) -> str:
-    """oslo.config's text without the representation of its own objects."""
-    return " ".join(re.sub(r" from LocationInfo\(.*detail='[^']*'\)", "", str(error)).split())

@@ -1,0 +1,32 @@
+"""Settings: read once, checked, and handed out as plain typed values."""
+
+from krater.config.loading import load, sample
+from krater.config.sections import (
+    AgentSettings,
+    ApiSettings,
+    ControllerSettings,
+    CoreSettings,
+    DatabaseSettings,
+    IdentitySettings,
+    LimitSettings,
+    NetworkSettings,
+    QuotaSettings,
+    SchedulerSettings,
+    Settings,
+)
+
+__all__ = [
+    "AgentSettings",
+    "ApiSettings",
+    "ControllerSettings",
+    "CoreSettings",
+    "DatabaseSettings",
+    "IdentitySettings",
+    "LimitSettings",
+    "NetworkSettings",
+    "QuotaSettings",
+    "SchedulerSettings",
+    "Settings",
+    "load",
+    "sample",
+]

@@ -1,0 +1,31 @@
+"""All tables, as SQLAlchemy Core knows them.
+
+`migrations/` makes the same, step by step; a test holds the two together.
+"""
+
+from krater.store.sql.tables.kinds import metadata, to_cores, to_micros, to_millionths
+from krater.store.sql.tables.networks import addresses, networks, ports, subnets
+from krater.store.sql.tables.nodes import claims, images, nodes
+from krater.store.sql.tables.projects import quota_limits, quota_usage, revoked_tokens
+from krater.store.sql.tables.workloads import action_events, actions, members, workloads
+
+__all__ = [
+    "action_events",
+    "actions",
+    "addresses",
+    "claims",
+    "images",
+    "members",
+    "metadata",
+    "networks",
+    "nodes",
+    "ports",
+    "quota_limits",
+    "quota_usage",
+    "revoked_tokens",
+    "subnets",
+    "to_cores",
+    "to_micros",
+    "to_millionths",
+    "workloads",
+]
