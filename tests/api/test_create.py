@@ -172,7 +172,6 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"healthcheck": {"cmd": "true"}}, 501, "not-implemented", "healthcheck: "),
     ({"healthcheck": {"interval": 5}}, 501, "not-implemented", "healthcheck: "),
     ({"registry": "mine"}, 501, "not-implemented", "registry: "),
-    ({"cpu_policy": "dedicated"}, 501, "not-implemented", "cpu_policy: "),
     ({"image_driver": "glance"}, 501, "not-implemented", "image_driver: "),
     ({"image_driver": "podman"}, 400, "schema-validation-error", "image_driver: expected docker or glance"),
     ({"exposed_ports": {"80": {}}, "security_groups": ["default"]}, 400, "invalid", "security_groups"),

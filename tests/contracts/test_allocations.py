@@ -33,7 +33,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     store = await SqlStore.open(f"sqlite:///{tmp_path}/krater.sqlite")
 
     async def announce(node: str) -> None:
-        inventory = Inventory(cpus=2, memory=2560, disk=20)
+        inventory = Inventory(cpus=2, memory=2560, disk=20, dedicated=(4, 5, 6))
         await store.write(lambda tx: tx.nodes.announce(node, f"host-{node}", "nova", inventory, utc_now()))
 
     settings = SchedulerSettings(cpu_ratio=2.0, memory_ratio=1.0, reserved_memory=512)
@@ -107,3 +107,30 @@ async def test_of_many_at_once_only_as_many_as_there_is_room_for_succeed(subject
 async def test_a_node_nobody_knows_has_no_room(subject: Subject) -> None:
     with pytest.raises(Conflict):
         await subject.allocations.claim("w1", "nowhere", HALF)
+
+
+def alone(count: int) -> Resources:
+    return Resources(0.1, 16, 0, count)
+
+
+async def test_dedicated_processors_are_nobody_elses(subject: Subject) -> None:
+    first = await subject.allocations.claim("w1", "n1", alone(2))
+    assert await subject.allocations.claim("w1", "n1", alone(2)) == first, "asked again, it keeps them"
+    second = await subject.allocations.claim("w2", "n1", alone(1))
+    assert {*first, *second} == {4, 5, 6}
+    (capacity,) = await subject.allocations.capacities()
+    assert capacity.pinned == {4, 5, 6}
+    with pytest.raises(Conflict):
+        await subject.allocations.claim("w3", "n1", alone(1))
+    await subject.allocations.release("w1")
+    assert set(await subject.allocations.claim("w3", "n1", alone(2))) == set(first)
+
+
+async def test_who_asks_for_no_processor_gets_none(subject: Subject) -> None:
+    assert await subject.allocations.claim("w1", "n1", HALF) == ()
+
+
+async def test_of_many_at_once_nobody_shares_a_processor(subject: Subject) -> None:
+    claims = (subject.allocations.claim(f"w{n}", "n1", alone(1)) for n in range(8))
+    ends = await asyncio.gather(*claims, return_exceptions=True)
+    assert sorted(end for end in ends if isinstance(end, tuple)) == [(4,), (5,), (6,)]

@@ -1,6 +1,7 @@
 """Live requests to a node, image tasks, and what it says of itself."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from krater.agent.inventory import parse_cpu_list, read_inventory
+from krater.agent.inventory import read_inventory, split_processors
 from krater.agent.runtimes.fake import FakeEngineWorld
 from krater.agent.runtimes.interfaces import EngineFacts
 from krater.bus.interfaces import Request
@@ -22,7 +23,7 @@ from krater.bus.messages import (
     Stats,
     Top,
 )
-from krater.errors import Conflict, NotFound, Unavailable
+from krater.errors import Conflict, Invalid, NotFound, Unavailable
 from krater.model.assignment import NodeImage
 from krater.model.workload import Desired
 from tests.support.agent import Table, altered, assignment_of
@@ -150,6 +151,11 @@ def test_the_inventory_is_what_the_machine_has(tmp_path: Path) -> None:
     assert found.kernel_version
 
 
-@pytest.mark.parametrize(("text", "cpus"), [("0-3,8\n", (0, 1, 2, 3, 8)), ("", ()), ("5", (5,))])
-def test_sets_of_processors(text: str, cpus: tuple[int, ...]) -> None:
-    assert parse_cpu_list(text) == cpus
+def test_dedicated_processors_leave_some_for_the_others() -> None:
+    present = sorted(os.sched_getaffinity(0))
+    assert split_processors("") == ((), tuple(present))
+    assert split_processors("4095") == ((), tuple(present)), "what is not there cannot be kept"
+    if len(present) > 1:
+        assert split_processors(str(present[-1])) == ((present[-1],), tuple(present[:-1]))
+    with pytest.raises(Invalid, match="leaves no processor"):
+        split_processors(",".join(map(str, present)))

@@ -1,6 +1,7 @@
 """The OCI document of a container, as a pure function."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,10 +120,30 @@ def test_files_of_etc() -> None:
     assert files["hostname"] == "box\n"
 
 
-def test_privileged_and_tiny_containers_are_refused() -> None:
-    for bad in (wanted(privileged=True), wanted(resources=Resources(1, 1))):
-        with pytest.raises(Permanent):
-            spec.check(bad.spec)
+def test_tiny_containers_are_refused() -> None:
+    with pytest.raises(Permanent):
+        spec.check(wanted(resources=Resources(1, 1)).spec)
+
+
+def test_nothing_holds_a_privileged_container() -> None:
+    host = replace(HOST, capabilities=frozenset({"CAP_SYS_ADMIN", "CAP_CHOWN"}))
+    config = wanted(privileged=True)
+    document = spec.build(config, IMAGE, User(), PATHS, host, Filter(compiled="QUJD"), "/proc/1/fd/3")
+    linux, process = document["linux"], document["process"]
+    assert process["capabilities"]["effective"] == ["CAP_CHOWN", "CAP_SYS_ADMIN"]
+    assert not process["noNewPrivileges"]
+    assert linux["maskedPaths"] == linux["readonlyPaths"] == []
+    assert linux["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
+    assert "seccomp" not in linux
+    assert "annotations" not in document
+    assert not any("ro" in mount["options"] for mount in document["mounts"])
+
+
+def test_the_processors_of_a_container_are_bound() -> None:
+    config = replace(wanted(), cpus=(3, 1))
+    document = spec.build(config, IMAGE, User(), PATHS, HOST, Filter(compiled="QUJD"), "/proc/1/fd/3")
+    assert document["linux"]["resources"]["cpu"]["cpus"] == "1,3"
+    assert "cpus" not in built()["linux"]["resources"]["cpu"]
 
 
 _TEXT = st.text(max_size=20)

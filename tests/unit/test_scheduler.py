@@ -45,6 +45,7 @@ CASES = [
     (ask(labels={"ssd": "no"}), capacity(), "host lacks the labels"),
     (ask(labels={"gpu": "yes"}), capacity(), "host lacks the labels"),
     (ask(cpu=1.1), capacity(cpu=7.0), "not enough cores"),
+    (replace(ask(), resources=Resources(1.0, 512, 0, 1)), capacity(), "not enough dedicated processors"),
     (ask(memory=513), capacity(memory=6144 - 512), "not enough memory"),
     (ask(disk=1), capacity(disk=100), "not enough disk"),
 ]

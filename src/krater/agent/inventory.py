@@ -7,14 +7,19 @@ from functools import cache
 from pathlib import Path
 
 from krater.agent.runtimes.interfaces import EngineFacts
+from krater.errors import Invalid
 from krater.model.assignment import NodeImage
-from krater.model.node import Inventory, NumaNode
+from krater.model.node import Inventory, NumaNode, parse_processors
 
 _MIB, _GIB = 1 << 20, 1 << 30
 
 
 def read_inventory(
-    directory: str, engine: EngineFacts, images: Sequence[NodeImage], labels: Mapping[str, str]
+    directory: str,
+    engine: EngineFacts,
+    images: Sequence[NodeImage],
+    labels: Mapping[str, str],
+    dedicated: Sequence[int] = (),
 ) -> Inventory:
     """The node now. `directory` is on the disk that containers use. Blocks for as long as that disk does."""
     size, used = _disk(directory)
@@ -32,6 +37,7 @@ def read_inventory(
         numa=_numa(),
         image_store="up" if engine.image_store_up else "down",
         images=tuple(images),
+        dedicated=tuple(dedicated),
     )
 
 
@@ -46,6 +52,18 @@ def _disk(directory: str) -> tuple[int, int]:
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def split_processors(dedicated: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The processors kept for containers of their own, of those this process may use, and the others.
+
+    Invalid when no other is left: everybody else has to run somewhere.
+    """
+    present = os.sched_getaffinity(0)
+    kept = present & set(parse_processors(dedicated))
+    if kept == present:
+        raise Invalid("[agent] dedicated_cpus: leaves no processor for the node itself and for other containers")
+    return tuple(sorted(kept)), tuple(sorted(present - kept))
 
 
 @cache
@@ -67,20 +85,11 @@ def _numa(root: str = "/sys/devices/system/node") -> tuple[NumaNode, ...]:
     found = []
     for place in sorted(Path(root).glob("node[0-9]*"), key=lambda p: int(p.name[4:])):
         try:
-            cpus = parse_cpu_list((place / "cpulist").read_text())
+            cpus = parse_processors((place / "cpulist").read_text())
             memory = _numa_memory((place / "meminfo").read_text())
         except (OSError, ValueError):
             continue
         found.append(NumaNode(int(place.name[4:]), cpus, memory))
-    return tuple(found)
-
-
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The kernel's way to write sets of processors: `0-3,8`."""
-    found: list[int] = []
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ import structlog
 from krater.agent.endpoint import Endpoint
 from krater.agent.executor import Executor, unexpected
 from krater.agent.image_tasks import ImageTasks
-from krater.agent.inventory import read_inventory
+from krater.agent.inventory import read_inventory, split_processors
 from krater.agent.log_files import LogKeeper
 from krater.agent.logs import LogReader
 from krater.agent.names import Records, records
@@ -73,6 +73,7 @@ class Agent:
         self._bus = bus
         self._names = names
         self._search = search
+        self._dedicated, self._shared = split_processors(settings.dedicated_cpus)
         self._is_open = False
         self._names_due = asyncio.Event()
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
@@ -153,7 +154,7 @@ class Agent:
         facts = await self._runtime.describe()
         images = await self._runtime.images() if self._is_open and facts.image_store_up else ()
         labels = self._settings.labels
-        inventory = await asyncio.to_thread(read_inventory, self._directory, facts, images, labels)
+        inventory = await asyncio.to_thread(read_inventory, self._directory, facts, images, labels, self._dedicated)
         zone = self._settings.availability_zone
         await self._bus.call(CONTROLLER, Announce(self._node, self._host, zone, inventory), _ANNOUNCE_TIMEOUT)
         self._images.notice(images)
@@ -197,5 +198,6 @@ class Agent:
             netns=netns,
             nameservers=tuple(gateway.partition("/")[0] for gateway in resolvers),
             search=self._search if resolvers else (),
+            cpus=assignment.cpus or (self._shared if self._dedicated else ()),
             hosts=tuple((a.address, " ".join(own_names)) for nic in assignment.nics for a in nic.addresses),
         )

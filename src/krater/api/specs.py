@@ -1,5 +1,6 @@
 """From a checked request to the specification that is stored: defaults, ranges, and spellings made plain. Pure."""
 
+import math
 import random
 import shlex
 from collections.abc import Iterable, Mapping
@@ -52,7 +53,7 @@ def read_resources(ask: CreateBase, limits: LimitSettings) -> Resources:
     disk = limits.default_disk
     if ask.disk is not None:
         disk = int(_within("disk", int(ask.disk), limits.minimum_disk, limits.maximum_disk, "GiB"))
-    return Resources(cpu, memory, disk)
+    return Resources(cpu, memory, disk, math.ceil(cpu) if ask.cpu_policy == "dedicated" else 0)
 
 
 def _within(field: str, value: float, least: float, most: float, unit: str) -> float:
@@ -169,6 +170,7 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         workdir=ask.workdir or None,
         interactive=ask.interactive is not UNSET and truth(ask.interactive),
         tty=has_tty(ask, minor),
+        cpu_policy=ask.cpu_policy,
         privileged=ask.privileged is not None and truth(ask.privileged),
         pull_policy=PullPolicy(policy.lower()) if policy is not None else None,
     )

@@ -192,8 +192,9 @@ class Allocations(Protocol):
         """Nodes and what is claimed of them."""
         ...
 
-    async def claim(self, workload: str, node: str, resources: Resources) -> None:
-        """Idempotent. Conflict when the room is gone."""
+    async def claim(self, workload: str, node: str, resources: Resources) -> tuple[int, ...]:
+        """The dedicated processors it got, by number. Idempotent. Conflict when the room is gone."""
+        ...
 
     async def release(self, workload: str) -> None:
         """Idempotent."""

@@ -14,8 +14,9 @@ from typing import Any
 
 from oslo_config import cfg, types
 
-from krater.config.sections import SECTIONS, NetworkSettings, Settings
+from krater.config.sections import SECTIONS, AgentSettings, NetworkSettings, Settings
 from krater.errors import Invalid
+from krater.model.node import parse_processors
 
 
 def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | None = None) -> Settings:
@@ -38,6 +39,7 @@ def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | No
     except (cfg.Error, ValueError) as error:
         raise Invalid(f"{source}: {_sentence(error)}") from error
     _check_ranges(settings.network)
+    _check_processors(settings.agent)
     return settings
 
 
@@ -143,6 +145,15 @@ def _check_ranges(network: NetworkSettings) -> None:
             raise Invalid(f"[network] {name}: {text} is not an IPv{version} range")
     if network.prefix < ip_network(network.pool).prefixlen:
         raise Invalid(f"[network] prefix: a /{network.prefix} does not fit into pool {network.pool}")
+
+
+def _check_processors(agent: AgentSettings) -> None:
+    try:
+        parse_processors(agent.dedicated_cpus)
+    except ValueError:
+        raise Invalid(
+            f"[agent] dedicated_cpus: {agent.dedicated_cpus!r} is no set of processors, such as 2-3,6"
+        ) from None
 
 
 def _sentence(error: Exception) -> str:

@@ -41,4 +41,5 @@ def assignment(workload: Workload) -> Assignment:
         nics=workload.placement.nics,
         restart=workload.spec.restart or RestartPolicy(),
         auto_heal=workload.spec.auto_heal,
+        cpus=workload.placement.cpus,
     )

@@ -105,20 +105,24 @@ class Workloads:
         if placement.refusal is not None and placement.generation == workload.intent.generation:
             return None
         try:
-            node = await self._claim(workload)
-            if node is None:
+            claimed = await self._claim(workload)
+            if claimed is None:
                 return _WAIT_FOR_A_NODE
+            node, cpus = claimed
             nics = await self._networks.ensure_ports(workload.id, workload.project_id, workload.spec.nets)
         except (NoCapacity, Rejected, Permanent) as error:
             return await self._refuse(workload, error)
-        placed = Placement(node.id, placement.epoch + 1, nics)
+        placed = Placement(node.id, placement.epoch + 1, nics, cpus=cpus)
         if not await self._store.write(lambda tx: place(tx, workload, placed)):
             return 0.0
         self._hint(node.id, workload.id)
         return None
 
-    async def _claim(self, workload: Workload) -> Node | None:
-        """A node with room that is now claimed. None while it is worth waiting for one to come alive at all."""
+    async def _claim(self, workload: Workload) -> tuple[Node, tuple[int, ...]] | None:
+        """A node with room that is now claimed, and the dedicated processors there.
+
+        None while it is worth waiting for a node to come alive at all.
+        """
         for _ in range(_ROUNDS):
             capacities = await self._allocations.capacities()
             try:
@@ -134,10 +138,10 @@ class Workloads:
                 continue
             for candidate in candidates:
                 try:
-                    await self._allocations.claim(workload.id, candidate.node.id, workload.spec.resources)
+                    cpus = await self._allocations.claim(workload.id, candidate.node.id, workload.spec.resources)
                 except Conflict:
                     continue
-                return candidate.node
+                return candidate.node, cpus
         raise NoCapacity(f"{REFUSAL} Others were faster to take the room there was.")
 
     def _select(self, workload: Workload, capacities: list[Capacity]) -> list[Capacity]:

@@ -14,6 +14,7 @@ class Assignment:
 
     `epoch` numbers the placements of the workload; a report that carries an older one is ignored.
     `project_id` is for accounting and isolation on the node (image ownership), never shown to the container.
+    `cpus` are the processors it has for itself; without any it shares those that are nobody's.
     """
 
     workload: str
@@ -26,6 +27,7 @@ class Assignment:
     nics: tuple[Nic, ...] = ()
     restart: RestartPolicy = RestartPolicy()
     auto_heal: bool = False
+    cpus: tuple[int, ...] = ()
 
 
 class ContainerState(StrEnum):
@@ -124,6 +126,7 @@ class NodeImage:
 class Placement:
     """Where a workload lives. Written by the controller only.
 
+    `cpus` are the processors of that node it has for itself.
     `refusal` tells why there is no place for the intent of `generation`; a newer intent is tried anew.
     """
 
@@ -132,3 +135,4 @@ class Placement:
     nics: tuple[Nic, ...] = field(default=())
     refusal: str | None = None
     generation: int = 0
+    cpus: tuple[int, ...] = ()

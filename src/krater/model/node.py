@@ -1,5 +1,6 @@
 """Nodes: what they are, what they have, whether they live."""
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,7 +19,10 @@ class NumaNode:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a node has, as its agent reports it. Memory in MiB, disk in GiB; `labels` are the operator's."""
+    """What a node has, as its agent reports it. Memory in MiB, disk in GiB; `labels` are the operator's.
+
+    `dedicated` are the processors (by number) kept for containers that want some for themselves.
+    """
 
     cpus: int
     memory: int
@@ -33,6 +37,7 @@ class Inventory:
     numa: tuple[NumaNode, ...] = ()
     image_store: str = "up"
     images: tuple[NodeImage, ...] = ()
+    dedicated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """A node with what is claimed of it, as the scheduler sees it. `ratio`s let more be promised than there is."""
+    """A node with what is claimed of it, as the scheduler sees it. `ratio`s let more be promised than there is.
+
+    `pinned` are those of its dedicated processors that somebody has.
+    """
 
     node: Node
     used: Resources
@@ -68,3 +76,31 @@ class Capacity:
     cpu_ratio: float = 16.0
     memory_ratio: float = 1.5
     reserved_memory: int = 512
+    pinned: frozenset[int] = frozenset()
+
+
+def choose_processors(inventory: Inventory, taken: Set[int], count: int) -> tuple[int, ...] | None:
+    """So many free dedicated processors, of one NUMA node if one has enough. None when there are too few. Pure.
+
+    The NUMA node with the least to spare is used up first, so that room for large ones stays.
+    """
+    free = [cpu for cpu in inventory.dedicated if cpu not in taken]
+    if len(free) < count:
+        return None
+    groups = [[cpu for cpu in free if cpu in numa.cpus] for numa in inventory.numa]
+    fitting = [group for group in groups if len(group) >= count]
+    return tuple(min(fitting, key=len, default=free)[:count])
+
+
+def parse_processors(text: str) -> tuple[int, ...]:
+    """The kernel's way to write sets of processors: `0-3,8`. ValueError."""
+    found: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
+
+
+def format_processors(cpus: Set[int] | tuple[int, ...]) -> str:
+    """The same back, each by its number."""
+    return ",".join(str(cpu) for cpu in sorted(cpus))

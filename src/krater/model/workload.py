@@ -54,14 +54,23 @@ class RestartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a container asks of its node: `cpu` in cores, `memory` in MiB, `disk` in GiB (0: no limit, none counted)."""
+    """What a container asks of its node: `cpu` in cores, `memory` in MiB, `disk` in GiB (0: no limit, none counted).
+
+    `dedicated` is how many whole processors it wants for itself alone.
+    """
 
     cpu: float
     memory: int
     disk: int = 0
+    dedicated: int = 0
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(self.cpu + other.cpu, self.memory + other.memory, self.disk + other.disk)
+        return Resources(
+            self.cpu + other.cpu,
+            self.memory + other.memory,
+            self.disk + other.disk,
+            self.dedicated + other.dedicated,
+        )
 
 
 NOTHING = Resources(0.0, 0, 0)

@@ -159,11 +159,15 @@ class Allocations(Protocol):
         """All nodes with what is claimed of them."""
         ...
 
-    def claim(self, workload: str, node: str, resources: Resources, ratios: tuple[float, float, int]) -> None:
-        """Idempotent for the same node; replaces a claim of other resources or elsewhere.
+    def claim(
+        self, workload: str, node: str, resources: Resources, ratios: tuple[float, float, int]
+    ) -> tuple[int, ...]:
+        """The dedicated processors it got. Idempotent for the same node; replaces a claim of other resources or
+        elsewhere.
 
         `ratios` are cpu ratio, memory ratio, reserved MiB. Conflict when the node has no room.
         """
+        ...
 
     def release(self, workload: str) -> None:
         """Idempotent."""

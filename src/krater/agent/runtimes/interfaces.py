@@ -38,7 +38,7 @@ class ContainerConfig:
 
     `id` names the container on the node (32 to 36 characters, hexadecimal and dashes). `netns` is the path of the
     network namespace it runs in, with its cards plugged. `nameservers` go into resolv.conf; `hosts` are lines for
-    /etc/hosts as (address, names).
+    /etc/hosts as (address, names). It may use the processors `cpus` only; none named: all.
     """
 
     id: str
@@ -50,6 +50,7 @@ class ContainerConfig:
     search: tuple[str, ...] = ()
     hosts: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from krater.api.nodes import NodeTable
 from krater.api.policies import Policies
 from krater.api.rendering import status_of
 from krater.cloud.interfaces import Caller
-from krater.errors import Conflict, NotFound
+from krater.errors import Conflict, Invalid, NotFound
 from krater.model.operations import is_allowed
 from krater.model.quota import Limits, Usage
 from krater.model.status import RUNNING, Status
@@ -168,6 +168,8 @@ def update(
     before = find_ready(tx, asking, ident, operation)
     if not changes:
         return before, before
+    if changes.cpu is not None and before.spec.resources.dedicated and changes.cpu != before.spec.resources.cpu:
+        raise Invalid("cpu: a container with dedicated processors keeps their number", field="cpu")
     spec = _updated(before.spec, changes)
     asked, had = spec.resources, before.spec.resources
     more = Usage.of(0, Resources(asked.cpu - had.cpu, asked.memory - had.memory, 0))

@@ -106,12 +106,8 @@ def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
     if ask.privileged is not None:
         check_since(request, "privileged", 21)
         request.require("container:create:privileged")
-        if truth(ask.privileged):
-            raise not_yet("privileged", "privileged containers")
     if ask.image_driver == "glance":
         raise not_yet("image_driver", "images from Glance")
-    if ask.cpu_policy == "dedicated":
-        raise not_yet("cpu_policy", "dedicated processors")
     if ask.image_pull_policy is not None:
         request.require("container:create:image_pull_policy")
     restart = read_restart(ask.restart_policy)

@@ -67,6 +67,6 @@ def _host(capacity: Capacity, base: Base) -> Host:
         disk_used=inventory.disk_used,
         disk_quota_supported=False,
         runtimes=list(inventory.runtimes),
-        enable_cpu_pinning=False,
+        enable_cpu_pinning=bool(inventory.dedicated),
         image_store=inventory.image_store,
     )

@@ -21,9 +21,9 @@ class LocalAllocations:
         stored = await self._store.read(lambda tx: tx.allocations.capacities())
         return [replace(c, cpu_ratio=cpu, memory_ratio=memory, reserved_memory=reserved) for c in stored]
 
-    async def claim(self, workload: str, node: str, resources: Resources) -> None:
-        """Idempotent. Conflict when the room is gone."""
-        await self._store.write(lambda tx: tx.allocations.claim(workload, node, resources, self._ratios))
+    async def claim(self, workload: str, node: str, resources: Resources) -> tuple[int, ...]:
+        """The dedicated processors it got. Idempotent. Conflict when the room is gone."""
+        return await self._store.write(lambda tx: tx.allocations.claim(workload, node, resources, self._ratios))
 
     async def release(self, workload: str) -> None:
         """Idempotent."""

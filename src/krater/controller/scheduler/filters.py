@@ -102,6 +102,15 @@ def has_cpu(ask: Ask, candidate: Capacity) -> Objection | None:
     return Objection("not enough cores", f"{ask.resources.cpu:g} cores asked for, {max(free, 0):g} free")
 
 
+def has_dedicated(ask: Ask, candidate: Capacity) -> Objection | None:
+    """Processors of its own, for those who ask for some."""
+    wanted, dedicated = ask.resources.dedicated, candidate.node.inventory.dedicated
+    free = len(set(dedicated) - candidate.pinned)
+    if wanted <= free:
+        return None
+    return Objection("not enough dedicated processors", f"{wanted} asked for, {free} of {len(dedicated)} free")
+
+
 def has_memory(ask: Ask, candidate: Capacity) -> Objection | None:
     """Memory, less what the node keeps for itself, with its ratio."""
     total = (candidate.node.inventory.memory - candidate.reserved_memory) * candidate.memory_ratio
@@ -127,6 +136,7 @@ FILTERS: tuple[Filter, ...] = (
     has_runtime,
     has_labels,
     has_cpu,
+    has_dedicated,
     has_memory,
     has_disk,
 )

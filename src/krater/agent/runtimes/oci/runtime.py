@@ -303,4 +303,6 @@ def _host_facts(cgroups: Cgroups, options: OciOptions) -> spec.HostFacts:
         log.info("containers may open fewer files than usual: the host allows no more", limit=open_files)
     with open("/proc/self/oom_score_adj") as file:
         score = max(0, int(file.read()))
-    return spec.HostFacts(cgroups.limits_swap, open_files, score, options.cgroup_parent, options.pids_limit)
+    return spec.HostFacts(
+        cgroups.limits_swap, open_files, score, options.cgroup_parent, options.pids_limit, seccomp.own_capabilities()
+    )

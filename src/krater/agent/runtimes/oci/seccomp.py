@@ -38,6 +38,16 @@ CAPABILITIES: Final = frozenset(
     }
 )
 
+# By number, as the kernel's header has them.
+_NAMES: Final = (
+    *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
+    *("LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER"),
+    *("SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE"),
+    *("SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP"),
+    *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF"),
+    *("CHECKPOINT_RESTORE",),
+)
+
 _GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "x86"}
 _MAIN_ARCHITECTURE: Final = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 _COMPARISONS: Final = {
@@ -72,6 +82,13 @@ class Filter:
 
     compiled: str | None = None
     rules: Document | None = None
+
+
+def own_capabilities(status: str = "/proc/self/status") -> frozenset[str]:
+    """The capabilities this process can hand on: all that a privileged container can get."""
+    with open(status) as file:
+        held = next(int(line.split()[1], 16) for line in file if line.startswith("CapBnd:"))
+    return frozenset(f"CAP_{name}" for number, name in enumerate(_NAMES) if held >> number & 1)
 
 
 def select(profile: Mapping[str, Any], machine: str, capabilities: frozenset[str]) -> Document:

@@ -1,7 +1,8 @@
 """The OCI runtime specification of a container. Pure: what is asked for goes in, a document comes out.
 
-Hard by default: nothing here can be loosened by what a user or an image says. Neither labels nor any other text of a
-tenant becomes an annotation, because the OCI runtime takes orders from annotations.
+Hard by default: nothing here can be loosened by what a user or an image says, but for `privileged`, which policy denies
+to everybody until the operator's own rule says otherwise: such a container is root of its node. Neither labels nor any
+other text of a tenant becomes an annotation, because the OCI runtime takes orders from annotations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from krater.agent.runtimes.oci.rooted import User
 from krater.agent.runtimes.oci.seccomp import CAPABILITIES, Filter
 from krater.errors import Permanent
 from krater.model.image import ImageFacts
+from krater.model.node import format_processors
 from krater.model.workload import ContainerSpec
 
 MIB: Final = 1024 * 1024
@@ -68,6 +70,7 @@ class HostFacts:
     oom_score: int = 0
     cgroup_parent: str = "krater"
     pids_limit: int = 4096
+    capabilities: frozenset[str] = CAPABILITIES
 
 
 Document = dict[str, Any]
@@ -75,8 +78,6 @@ Document = dict[str, Any]
 
 def check(spec: ContainerSpec) -> None:
     """Refuse what this engine will not do, before anything is made."""
-    if spec.privileged:
-        raise Permanent("privileged containers are not supported on this node")
     if 0 < spec.resources.memory < SMALLEST_MEMORY:
         raise Permanent(f"{spec.resources.memory} MiB of memory are too few: the least is {SMALLEST_MEMORY}")
 
@@ -113,12 +114,17 @@ def environment(spec: ContainerSpec, image: ImageFacts, hostname: str, home: str
     return [f"{name}={value}" for name, value in merged.items()]
 
 
-def resources(cpu: float, memory: int, host: HostFacts) -> Document:
-    """Limits as the OCI runtime takes them. 0 is no limit. Swap counts as memory, so memory is a hard limit."""
+def resources(cpu: float, memory: int, host: HostFacts, cpus: tuple[int, ...] = ()) -> Document:
+    """Limits as the OCI runtime takes them. 0 is no limit. Swap counts as memory, so memory is a hard limit.
+
+    Processors are bound, memory nodes are not: the kernel takes near memory first, and far memory beats none.
+    """
     limits: Document = {"pids": {"limit": host.pids_limit}}
     if cpu > 0:
         quota = max(SMALLEST_QUOTA, round(cpu * CPU_PERIOD))
         limits["cpu"] = {"shares": max(2, round(cpu * 1024)), "quota": quota, "period": CPU_PERIOD}
+    if cpus:
+        limits.setdefault("cpu", {})["cpus"] = format_processors(cpus)
     if memory > 0:
         limits["memory"] = {"limit": memory * MIB}
         if host.limits_swap:
@@ -137,15 +143,16 @@ def build(
 ) -> Document:
     """The whole document."""
     spec = config.spec
-    limits = resources(spec.resources.cpu, spec.resources.memory, host)
-    limits["devices"] = [{"allow": False, "access": "rwm"}]  # the runtime adds the few that every container has
+    limits = resources(spec.resources.cpu, spec.resources.memory, host, config.cpus)
+    # the runtime adds the few devices that every container has
+    limits["devices"] = [{"allow": spec.privileged, "access": "rwm"}]
     namespaces = [*({"type": name} for name in NAMESPACES), {"type": "network", "path": netns}]
     linux: Document = {
         "cgroupsPath": f"/{host.cgroup_parent}/{config.id}",
         "resources": limits,
         "namespaces": namespaces,
-        "maskedPaths": list(MASKED),
-        "readonlyPaths": list(READ_ONLY),
+        "maskedPaths": [] if spec.privileged else list(MASKED),
+        "readonlyPaths": [] if spec.privileged else list(READ_ONLY),
         "sysctl": SYSCTLS,
     }
     document: Document = {
@@ -153,9 +160,11 @@ def build(
         "process": _process(config, image, user, host),
         "root": {"path": paths.rootfs},
         "hostname": config.hostname,
-        "mounts": _mounts(config.mounts, paths),
+        "mounts": _mounts(config.mounts, paths, is_privileged=spec.privileged),
         "linux": linux,
     }
+    if spec.privileged:
+        return document
     if seccomp.compiled is not None:
         document["annotations"] = {"run.oci.seccomp_bpf_data": seccomp.compiled}
     elif seccomp.rules is not None:
@@ -171,8 +180,8 @@ def _process(config: ContainerConfig, image: ImageFacts, user: User, host: HostF
         "args": [*entrypoint, *command],
         "env": environment(config.spec, image, config.hostname, user.home),
         "cwd": workdir(config.spec, image),
-        "capabilities": capabilities(user),
-        "noNewPrivileges": True,
+        "capabilities": capabilities(user, host.capabilities if config.spec.privileged else CAPABILITIES),
+        "noNewPrivileges": not config.spec.privileged,
         "oomScoreAdj": host.oom_score,
         "rlimits": [
             {
@@ -185,15 +194,20 @@ def _process(config: ContainerConfig, image: ImageFacts, user: User, host: HostF
     }
 
 
-def capabilities(user: User) -> dict[str, list[str]]:
+def capabilities(user: User, most: frozenset[str]) -> dict[str, list[str]]:
     """Root of the container has a small set; others have none, and can get none back (no_new_privs)."""
-    held = sorted(CAPABILITIES) if user.uid == 0 else []
-    return {"bounding": sorted(CAPABILITIES), "permitted": held, "effective": held, "inheritable": [], "ambient": []}
+    held = sorted(most) if user.uid == 0 else []
+    return {"bounding": sorted(most), "permitted": held, "effective": held, "inheritable": [], "ambient": []}
 
 
-def _mounts(mounts: Sequence[Mount], paths: ContainerPaths) -> list[Document]:
+def _mounts(mounts: Sequence[Mount], paths: ContainerPaths, *, is_privileged: bool) -> list[Document]:
     found: list[Document] = [
-        {"destination": where, "type": kind, "source": kind, "options": list(options)}
+        {
+            "destination": where,
+            "type": kind,
+            "source": kind,
+            "options": [option for option in options if option != "ro" or not is_privileged],
+        }
         for where, kind, options in _FILE_SYSTEMS
     ]
     own = {f"/etc/{name}": f"{paths.etc}/{name}" for name in ("hosts", "hostname", "resolv.conf")}

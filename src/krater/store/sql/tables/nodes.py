@@ -37,6 +37,7 @@ claims = Table(
     Column("memory", BigInteger, nullable=False),  # controller
     Column("disk", BigInteger, nullable=False),  # controller
     Column("containers", Integer, nullable=False),  # controller
+    Column("cpus", String(2048), nullable=False, server_default=""),  # controller: its dedicated processors
     Index(None, "node"),
     **KEYED,
 )
