@@ -161,6 +161,51 @@ class TestCache:
         assert first is second
 
 
+class TestTogether:
+    """What waits for SQLite's one writer is synced to the disk together, and each stays a transaction of its own."""
+
+    async def test_one_that_fails_takes_no_other_with_it(self, store: SqlStore) -> None:
+        def add(id: str, is_well: bool) -> Callable[[Any], str]:
+            def write(tx: Any) -> str:
+                tx.workloads.add(workload(id))
+                if not is_well:
+                    raise Conflict("not this one")
+                return id
+
+            return write
+
+        jobs = [store.write(add(f"w{number}", number % 3 != 1)) for number in range(40)]
+        ends = await asyncio.gather(*jobs, return_exceptions=True)
+        well = {f"w{number}" for number in range(40) if number % 3 != 1}
+        assert {end for end in ends if isinstance(end, str)} == well
+        assert sum(isinstance(end, Conflict) for end in ends) == 40 - len(well)
+        assert set(await store.read(lambda tx: tx.workloads.unfinished())) == well
+
+    async def test_one_that_the_database_refuses_has_the_others_run_by_themselves(self, store: SqlStore) -> None:
+        def refused(tx: Any) -> None:
+            tx.workloads.add(workload("refused"))
+            raise ProgrammingError("X", {}, Exception("syntax"))
+
+        others = [lambda tx, id=f"w{n}": tx.workloads.add(workload(id)).id for n in range(5)]  # type: ignore[misc]
+        ends = await asyncio.gather(*map(store.write, (*others, refused, *others[:1])), return_exceptions=True)
+        assert ends[:5] == [f"w{number}" for number in range(5)]
+        assert isinstance(ends[5], ProgrammingError)
+        assert isinstance(ends[6], Conflict)
+        assert len(await store.read(lambda tx: tx.workloads.unfinished())) == 5
+
+    async def test_they_need_fewer_syncs_than_there_are(self, store: SqlStore) -> None:
+        commits: list[str] = []
+
+        def watch(tx: Any) -> None:
+            raw = tx._link.connection.connection.dbapi_connection
+            raw.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
+
+        await store.write(watch)
+        commits.clear()
+        await asyncio.gather(*(store.write(lambda tx: tx.workloads.add(workload())) for _ in range(20)))
+        assert 0 < len(commits) < 10
+
+
 class TestFaults:
     async def test_readers_cannot_write(self, store: SqlStore) -> None:
         with pytest.raises(Unavailable, match="read-only"):

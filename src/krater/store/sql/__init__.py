@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,7 @@ from krater.store.interfaces import Actions, Allocations, Images, Networks, Node
 from krater.store.sql.actions import SqlActions
 from krater.store.sql.allocations import SqlAllocations
 from krater.store.sql.documents import DecodeCache
-from krater.store.sql.engine import SQLITE, open_engine, transact
+from krater.store.sql.engine import SQLITE, open_engine, transact, transact_together
 from krater.store.sql.images import SqlImages
 from krater.store.sql.link import Link
 from krater.store.sql.networks import SqlNetworks
@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 _SQLITE_READERS, _SQLITE_WRITERS = 2, 1
 _READERS, _WRITERS = 8, 4
+_TOGETHER = 32
+"""How many transactions that wait for SQLite's one writer are synced to the disk at once, at most."""
 
 
 class SqlTx:
@@ -48,9 +50,9 @@ class SqlTx:
         self.images: Images = SqlImages(link)
         self.tokens: Tokens = SqlTokens(link)
 
-    def run(self, fn: Callable[[Tx], T]) -> T:
-        """Run a function as one transaction."""
-        return transact(self._link.connection, lambda: _plain(fn(self)))
+    def run(self, fns: Sequence[Callable[[Tx], Any]]) -> list[Any]:
+        """Run each function as one transaction. Answers with what each returned or raised."""
+        return transact_together(self._link.connection, [lambda fn=fn: _plain(fn(self)) for fn in fns])  # type: ignore[misc]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -60,23 +62,17 @@ class SqlTx:
 class _Job(Generic[T]):
     """A transaction that waits for a thread, and who waits for its outcome."""
 
-    __slots__ = ("_fn", "_loop", "outcome")
+    __slots__ = ("_loop", "fn", "outcome")
 
     def __init__(self, fn: Callable[[Tx], T]) -> None:
-        self._fn = fn
+        self.fn = fn
         self._loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[T] = self._loop.create_future()
 
-    def run(self, tx: SqlTx) -> None:
-        """Run it, unless nobody waits any more."""
-        if self.outcome.cancelled():
-            return
-        try:
-            result = tx.run(self._fn)
-        except BaseException as error:
-            self._tell(self.outcome.set_exception, error)
-        else:
-            self._tell(self.outcome.set_result, result)
+    def settle(self, outcome: Any) -> None:
+        """Tell who waits what came of it."""
+        failed = isinstance(outcome, BaseException)
+        self._tell(self.outcome.set_exception if failed else self.outcome.set_result, outcome)
 
     def _tell(self, settle: Callable[[Any], None], outcome: object) -> None:
         def tell() -> None:
@@ -90,11 +86,14 @@ class _Job(Generic[T]):
 class Lane:
     """Some threads with a connection each, and one queue of transactions for them.
 
+    A thread takes up to `together` that wait and has them on the disk with one sync.
+
     It is not an executor because this is on the path of every request: an executor's futures, chained to the loop's,
     cost as much as a small transaction does.
     """
 
-    def __init__(self, name: str, txs: Sequence[SqlTx]) -> None:
+    def __init__(self, name: str, txs: Sequence[SqlTx], together: int = 1) -> None:
+        self._together = together
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._threads = [
             Thread(target=self._work, args=(tx,), name=f"{name}-{n}", daemon=True) for n, tx in enumerate(txs)
@@ -112,10 +111,28 @@ class Lane:
         return await job.outcome
 
     def _work(self, tx: SqlTx) -> None:
-        while (job := self._jobs.get()) is not None:
-            job.run(tx)
-            del job  # the last one's outcome is not kept alive by an idle thread
+        is_open = True
+        while is_open:
+            jobs, is_open = self._take()
+            for job, outcome in zip(jobs, tx.run([job.fn for job in jobs]), strict=True):
+                job.settle(outcome)
+            del jobs  # the last ones' outcomes are not kept alive by an idle thread
         tx.close()
+
+    def _take(self) -> tuple[list[_Job[Any]], bool]:
+        """Wait for transactions, less those that nobody waits for any more; and whether to go on after them."""
+        jobs: list[_Job[Any]] = []
+        job = self._jobs.get()
+        while job is not None:
+            if not job.outcome.cancelled():
+                jobs.append(job)
+            if len(jobs) == self._together:
+                return jobs, True
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return jobs, True
+        return jobs, False
 
     async def close(self) -> None:
         """End what is under way or queued, then the threads and connections."""
@@ -149,7 +166,8 @@ class SqlStore:
 
         def lane(engine: Engine, count: int, *, writes: bool) -> Lane:
             txs = [SqlTx(Link(engine.connect(), now, cache, writes)) for _ in range(count)]
-            return Lane("store-write" if writes else "store-read", txs)
+            together = _TOGETHER if writes and is_sqlite else 1
+            return Lane("store-write" if writes else "store-read", txs, together)
 
         return cls(
             lane(reading, _SQLITE_READERS if is_sqlite else _READERS, writes=False),
