@@ -159,7 +159,9 @@ class Runtime(Protocol):
         """Kill what runs and leave nothing: process, cgroup, mount, files. Its log is kept apart."""
 
     def events(self) -> AsyncIterator[str]:
-        """Ids of containers whose state changed. May miss some (a resync finds them) and may repeat."""
+        """Ids of containers that changed by themselves: ended, above all. May miss some (a resync finds them), may
+        repeat, and need not tell what the caller did himself: he looks anyway.
+        """
 
 
 class Console(Protocol):

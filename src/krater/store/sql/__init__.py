@@ -41,7 +41,8 @@ class SqlTx:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self.workloads: Workloads = SqlWorkloads(link)
+        self._workloads = SqlWorkloads(link)
+        self.workloads: Workloads = self._workloads
         self.actions: Actions = SqlActions(link)
         self.nodes: Nodes = SqlNodes(link)
         self.allocations: Allocations = SqlAllocations(link)
@@ -52,7 +53,11 @@ class SqlTx:
 
     def run(self, fns: Sequence[Callable[[Tx], Any]]) -> list[Any]:
         """Run each function as one transaction. Answers with what each returned or raised."""
-        return transact_together(self._link.connection, [lambda fn=fn: _plain(fn(self)) for fn in fns])  # type: ignore[misc]
+        return transact_together(self._link.connection, [lambda fn=fn: self._run_once(fn) for fn in fns])  # type: ignore[misc]
+
+    def _run_once(self, fn: Callable[[Tx], Any]) -> Any:
+        self._workloads.begin()
+        return _plain(fn(self))
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -89,6 +89,11 @@ class SqlWorkloads:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._held: dict[str, Workload] = {}
+
+    def begin(self) -> None:
+        """Another transaction begins: what the last one had locked is no longer known."""
+        self._held.clear()
 
     def add(self, workload: Workload) -> Workload:
         """Store a new one."""
@@ -109,6 +114,7 @@ class SqlWorkloads:
                 raise Conflict(f"Several of your {kind or Kind.CONTAINER}s are named {ident}; use the id.")
             if keys:
                 found = self._load(keys)
+                self._hold(found)
                 if found:
                     return found[0]
         raise _not_found(ident, kind)
@@ -155,6 +161,7 @@ class SqlWorkloads:
 
     def delete(self, id: str) -> None:
         """Forget the row."""
+        self._held.pop(id, None)
         self._link.run(_DELETE, {"wanted": id})
 
     def by_ids(self, ids: Sequence[str]) -> list[Workload]:
@@ -164,6 +171,7 @@ class SqlWorkloads:
         wanted = sorted(set(ids))
         for start in range(0, len(wanted), _CHUNK):
             found += self._load(self._link.rows(statement, {"ids": wanted[start : start + _CHUNK]}))
+        self._hold(found)
         return found
 
     def on_node(self, node: str) -> list[Workload]:
@@ -203,6 +211,11 @@ class SqlWorkloads:
         loaded = (workload or fetched.get(key[0]) for key, workload in zip(keys, found, strict=True))
         return [workload for workload in loaded if workload is not None]
 
+    def _hold(self, loaded: Sequence[Workload]) -> None:
+        """Only for what was read with its lock."""
+        if self._link.writes:
+            self._held.update((workload.id, workload) for workload in loaded)
+
     def _after(
         self, marker: str, sort: ColumnElement[Any], scope: Scope, kind: Kind, *, descending: bool
     ) -> ColumnElement[bool]:
@@ -218,6 +231,10 @@ class SqlWorkloads:
     # Writing ----------------------------------------------------------------------------------------------------------
 
     def _current(self, id: str) -> Workload:
+        """As it is. What this transaction has read with its lock is changed by nobody but itself."""
+        held = self._held.get(id)
+        if held is not None:
+            return held
         found = self.by_ids([id])
         if not found:
             raise _not_found(id, None)
@@ -232,6 +249,7 @@ class SqlWorkloads:
             "unfinished": int(_is_unfinished(changed)),
         }
         self._link.run(_CHANGE, {"wanted": changed.seq, **always, **columns})
+        self._held[changed.id] = changed
         return changed
 
 

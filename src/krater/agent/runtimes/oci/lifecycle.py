@@ -80,7 +80,6 @@ class Lifecycle:
                 return
             record = ContainerRecord(config, image.facts, image.chain, image.lowers, command, entrypoint)
             await self._with.threads.run(self._make, paths, record)
-        self.watch.tell(config.id)
 
     def _make(self, paths: ContainerPaths, record: ContainerRecord) -> None:
         bundle.make(paths, record.lowers)
@@ -112,7 +111,6 @@ class Lifecycle:
                 text = await self._with.threads.run(self._failed, record, paths, pending, error)
                 raise Permanent(text) from error
             self.watch.follow(container, made.monitor, made.process)
-        self.watch.tell(container)
 
     def _prepare(
         self,
@@ -174,7 +172,6 @@ class Lifecycle:
                 await self._end(container, last.process, stop_signal(record), grace)
             await self._written(last.monitor)
             await self._with.threads.run(self._tidy, container, paths)
-        self.watch.tell(container)
 
     async def _end(self, container: str, process: Identity, number: int, grace: float) -> None:
         cgroups, threads = self._with.cgroups, self._with.threads
@@ -221,7 +218,6 @@ class Lifecycle:
             self.watch.leave(container)
             record, last = self._records(paths)
             await self._with.threads.run(self._remove, container, paths, last)
-        self.watch.tell(container)
         return record.chain if record is not None else None
 
     def _remove(self, container: str, paths: ContainerPaths, last: ProcessRecord | None) -> None:
@@ -238,7 +234,6 @@ class Lifecycle:
             if record is None or last is None or last.process is None or not last.process.alive:
                 raise Conflict("the container does not run")
             await self._with.threads.run(self._with.cgroups.freeze, container, frozen)
-        self.watch.tell(container)
 
     async def update(self, container: str, cpu: float, memory: int) -> None:
         """New limits, for the running process and for those to come."""
