@@ -63,8 +63,22 @@ def test_a_container_fills_the_disk(own: Server) -> None:
     assert "its disk is full" in refused.stderr
     assert shown(own, other)["status"] == "Running"
     assert client.containers.execute(other, ["echo", "well"])["output"] == "well\n"
-    client.containers.execute(greedy, ["rm", "/fill"])
+    own.krater("stop", "-t", "0", other)
+    ends_up(own, other, "Stopped")
+    own.krater("rm", "-f", greedy)
+    eventually(lambda: free(own) > 8 << 20, what="the room given back")
     assert own.krater("run", "--rm", "busybox", "echo", "well").stdout == "well\n"
-    client.containers.stop(greedy, timeout=0)
-    ends_up(own, greedy, "Stopped")
+    remove_all(own)
+
+
+def test_who_takes_all_room_at_once_again_is_removed_all_the_same(own: Server) -> None:
+    """What is set aside for the database is nobody's to take."""
+    others = [running(own) for _ in range(3)]
+    greedy = running(own, ["sh", "-c", "while :; do cat /dev/zero >> /fill; done"], memory="512")
+    eventually(lambda: free(own) == 0, what="a full disk")
+    for other in others:
+        own.krater("rm", "-f", other)
+    assert free(own) == 0
+    own.krater("rm", "-f", greedy)
+    assert own.krater("run", "--rm", "busybox", "echo", "well").stdout == "well\n"
     remove_all(own)

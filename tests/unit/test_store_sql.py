@@ -25,7 +25,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from krater.errors import Conflict, Permanent, Unavailable
 from krater.model.workload import Desired, Intent
 from krater.store.interfaces import EVERYBODY, Page, WorkloadQuery
-from krater.store.sql import SqlStore, workloads
+from krater.store.sql import SqlStore, reserve, workloads
 from krater.store.sql.documents import DecodeCache
 from krater.store.sql.faults import Fault, classify, unavailable
 from krater.store.sql.schema import HEAD, configuration
@@ -246,6 +246,23 @@ class TestFaults:
             await store.write(lambda tx: [tx.workloads.add(workload()) for _ in range(500)])
         await store.write(lambda tx: tx.workloads.add(workload("w1")))
         assert await store.read(lambda tx: tx.workloads.unfinished()) == ["w1"]
+
+    async def test_room_is_set_aside_while_there_is_any(self, store: SqlStore, path: Path) -> None:
+        assert os.stat(f"{path}-wal").st_blocks * 512 >= reserve.SIZE
+
+    async def test_on_a_full_disk_nothing_is_added_and_all_else_goes_on(
+        self, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store.write(lambda tx: tx.workloads.add(workload("w1")))
+        found = os.statvfs("/")
+        full = os.statvfs_result((*found[:4], 0, *found[5:]))
+        monkeypatch.setattr("krater.store.sql.reserve.os.statvfs", lambda _: full)
+        with pytest.raises(Unavailable, match="its disk is full"):
+            await store.write(lambda tx: tx.workloads.add(workload("w2")))
+        await store.write(lambda tx: tx.workloads.set_intent("w1", Intent(Desired.REMOVED, 2)))
+        await store.write(lambda tx: tx.workloads.delete("w1"))
+        monkeypatch.undo()
+        await store.write(lambda tx: tx.workloads.add(workload("w2")))
 
     async def test_a_database_that_is_damaged_is_unavailable_for_every_kind_of_query(
         self, store: SqlStore, path: Path

@@ -22,6 +22,7 @@ from krater.store.sql.link import Link
 from krater.store.sql.networks import SqlNetworks
 from krater.store.sql.nodes import SqlNodes
 from krater.store.sql.quotas import SqlQuotas
+from krater.store.sql.reserve import Reserve
 from krater.store.sql.schema import ensure_head
 from krater.store.sql.tokens import SqlTokens
 from krater.store.sql.workloads import SqlWorkloads
@@ -168,16 +169,20 @@ class SqlStore:
             transact(connection, lambda: ensure_head(connection))
         is_sqlite = writing.dialect.name == SQLITE
         cache = DecodeCache()
+        reserve = Reserve(str(writing.url.database)) if is_sqlite else None
 
         def lane(engine: Engine, count: int, *, writes: bool) -> Lane:
-            txs = [SqlTx(Link(engine.connect(), now, cache, writes)) for _ in range(count)]
+            txs = [SqlTx(Link(engine.connect(), now, cache, writes, reserve)) for _ in range(count)]
             together = _TOGETHER if writes and is_sqlite else 1
             return Lane("store-write" if writes else "store-read", txs, together)
 
-        return cls(
+        opened = cls(
             lane(reading, _SQLITE_READERS if is_sqlite else _READERS, writes=False),
             lane(writing, _SQLITE_WRITERS if is_sqlite else _WRITERS, writes=True),
         )
+        if reserve is not None:
+            reserve.ensure()
+        return opened
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """Run a function that only reads."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from krater.clock import Now
 from krater.store.sql.documents import DecodeCache
+from krater.store.sql.reserve import Reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,12 @@ class Link:
     now: Now
     cache: DecodeCache
     writes: bool
+    reserve: Reserve | None = None
+
+    def require_room(self) -> None:
+        """Before more is stored: Unavailable when the disk is full. Changes and removals go on then."""
+        if self.reserve is not None:
+            self.reserve.require()
 
     def rows(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """All rows of a query. Their types are those of the columns, which the type checker is not told."""

@@ -64,6 +64,7 @@ class SqlNetworks:
 
     def add(self, network: Network) -> None:
         """Store a new one with its subnets."""
+        self._link.require_room()
         taken = select(t.c.id).where(t.c.project_id == network.project_id, t.c.name == network.name)
         if self._link.row(taken) is not None:
             raise Conflict(f"There is a network {network.name} already.")

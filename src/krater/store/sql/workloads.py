@@ -97,6 +97,7 @@ class SqlWorkloads:
 
     def add(self, workload: Workload) -> Workload:
         """Store a new one."""
+        self._link.require_room()
         if self._link.row(_EXISTS, {"wanted": workload.id}) is not None:
             raise Conflict(f"There is a workload {workload.id} already.")
         stored = replace(workload, version=1)
