@@ -70,6 +70,15 @@ class TestActions:
             await store.write(lambda tx: tx.actions.add_events("w1", 1, [STEP] * 40))
         assert len((await one(store, "r1")).events) == 100
 
+    async def test_the_history_of_one_workload_is_bounded(self, store: Store) -> None:
+        await started(store, action("w2", "other"))
+        await started(store, *(action("w1", f"r{number}", number) for number in range(205)))
+        await store.write(lambda tx: tx.actions.add_events("w1", 204, [STEP]))
+        await started(store, *(action("w1", f"r{number}", number) for number in range(205, 210)))
+        found = [one.request_id for one in await of(store, ANN, "w1")]
+        assert found == [f"r{number}" for number in range(209, 9, -1)]
+        assert len(await of(store, ANN, "w2")) == 1
+
     async def test_finishing_closes_all_up_to_a_generation_once(self, store: Store) -> None:
         await started(store, action("w1", "r1", 1), action("w1", "r2", 2), action("w1", "r3", 3), action("w2", "r4", 1))
         await store.write(lambda tx: tx.actions.finish("w1", 1, None, T0))

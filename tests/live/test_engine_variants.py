@@ -1,14 +1,17 @@
 """The engine with other parts than its own: runc in place of crun, and an image store that somebody else keeps."""
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
+from krater.agent.runtimes.oci import threads
 from krater.errors import Conflict, Permanent
 from krater.model.assignment import ContainerState
 from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config, until_state
+from tests.support.oci import OciNode, can_run_engine, config, until, until_state
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
 
@@ -39,6 +42,43 @@ async def test_runc_does_as_well_as_crun(tmp_path: Path) -> None:
         await engine.remove(wanted.id)
         await engine.remove(wrong.id)
         assert (node.processes(), node.mounts(), node.groups()) == ([], [], [])
+    finally:
+        await node.clear()
+
+
+async def test_millions_of_files_that_go_leave_room_for_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, gate = OciNode(), threading.Event()
+    try:
+        engine = await node.engine()
+        await engine.import_image(busybox_archive(tmp_path / "busybox.tar"))
+        full, wanted = [config() for _ in range(threads.COUNT + 1)], config()
+        for one in full:
+            await engine.create(one)
+        plain = threads.remove_tree
+        monkeypatch.setattr(threads, "remove_tree", lambda tree: gate.wait() and plain(tree))
+        removals = [asyncio.create_task(engine.remove(one.id)) for one in full]
+        await until(lambda: len(list(node.directory.glob("e/containers/.*"))) == len(full))
+        await engine.create(wanted)
+        await engine.start(wanted.id, 1, 0, node.netns)
+        await until_state(engine, wanted.id, ContainerState.RUNNING)
+        assert not any(removal.done() for removal in removals)
+        gate.set()
+        await asyncio.gather(*removals)
+        assert not list(node.directory.glob("e/containers/.*"))
+    finally:
+        gate.set()
+        await node.clear()
+
+
+async def test_what_a_crash_left_half_removed_goes_at_the_next_start(tmp_path: Path) -> None:
+    node = OciNode()
+    try:
+        engine = await node.engine()
+        left = node.directory / "e/containers/.gone.1/upper"
+        left.mkdir(parents=True)
+        (left / "file").touch()
+        await node.crashed(engine)
+        await until(lambda: not left.parent.exists())
     finally:
         await node.clear()
 

@@ -11,6 +11,7 @@ from krater.agent.runtimes.oci import bundle
 from krater.agent.runtimes.oci.layout import ContainerPaths
 from krater.agent.runtimes.oci.lifecycle import stop_signal
 from krater.agent.runtimes.oci.state import ContainerRecord, exposed_ports
+from krater.agent.runtimes.oci.threads import remove_tree
 from krater.model.image import ImageFacts
 from krater.model.workload import ContainerSpec, Resources
 
@@ -50,11 +51,14 @@ def nested(directory: Path) -> None:
 
 def test_files_nested_without_end_are_removed(tmp_path: Path) -> None:
     nested(tmp_path / "containers" / "one" / "upper")
-    bundle.discard(ContainerPaths(str(tmp_path / "containers" / "one"), ""))
+    tree = bundle.discard(ContainerPaths(str(tmp_path / "containers" / "one"), ""))
+    assert tree is not None
+    remove_tree(tree)
     assert list((tmp_path / "containers").iterdir()) == []
 
 
 def test_files_nested_without_end_do_not_keep_the_engine_from_opening(tmp_path: Path) -> None:
     nested(tmp_path / f".one.{datetime.now(UTC).timestamp()}" / "upper")
-    bundle.sweep(str(tmp_path))
+    for tree in bundle.discarded(str(tmp_path)):
+        remove_tree(tree)
     assert list(tmp_path.iterdir()) == []

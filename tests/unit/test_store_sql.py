@@ -186,9 +186,12 @@ class TestTogether:
             tx.workloads.add(workload("refused"))
             raise ProgrammingError("X", {}, Exception("syntax"))
 
-        others = [lambda tx, id=f"w{n}": tx.workloads.add(workload(id)).id for n in range(5)]  # type: ignore[misc]
-        ends = await asyncio.gather(*map(store.write, (*others, refused, *others[:1])), return_exceptions=True)
-        assert ends[:5] == [f"w{number}" for number in range(5)]
+        def add(id: str) -> Callable[[Any], str]:
+            return lambda tx: str(tx.workloads.add(workload(id)).id)
+
+        jobs = [*(add(f"w{number}") for number in range(5)), refused, add("w0")]
+        ends = await asyncio.gather(*map(store.write, jobs), return_exceptions=True)
+        assert [str(end) for end in ends[:5]] == [f"w{number}" for number in range(5)]
         assert isinstance(ends[5], ProgrammingError)
         assert isinstance(ends[6], Conflict)
         assert len(await store.read(lambda tx: tx.workloads.unfinished())) == 5

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from krater.agent.logs import LogReader
 from krater.agent.runtimes.interfaces import Engine
+from krater.agent.shares import Shares
 from krater.agent.sync import Sync
 from krater.bus.interfaces import Handler
 from krater.bus.messages import (
@@ -29,19 +30,27 @@ Answer = TypeVar("Answer")
 
 _LONGEST_EXEC = 3600.0
 _LARGEST_OUTPUT = 16 << 20
-_EXEC_AT_ONCE = 64
+_EXEC_AT_ONCE, _EXEC_OF_ONE_PROJECT = 64, 16
 _OVERTIME = 10.0
 
 
 class Endpoint:
-    """Serves the node's side of the bus. `is_open` tells whether the engine is there."""
+    """Serves the node's side of the bus. `is_open`: whether the engine is there; `project`: whose a container is."""
 
-    def __init__(self, engine: Engine, logs: LogReader, sync: Sync, is_open: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        logs: LogReader,
+        sync: Sync,
+        is_open: Callable[[], bool],
+        project: Callable[[str], str],
+    ) -> None:
         self._engine = engine
         self._logs = logs
         self._sync = sync
         self._is_open = is_open
-        self._room = asyncio.Semaphore(_EXEC_AT_ONCE)
+        self._project = project
+        self._execs = Shares(_EXEC_AT_ONCE, _EXEC_OF_ONE_PROJECT)
 
     def handlers(self) -> dict[type, Handler]:
         """What is served, by message."""
@@ -65,7 +74,7 @@ class Endpoint:
     async def _exec(self, message: Exec) -> ExecAnswer:
         await self._require(message.container)
         timeout, limit = min(message.timeout, _LONGEST_EXEC), min(message.limit, _LARGEST_OUTPUT)
-        async with self._room:
+        async with self._execs.taken(self._project(message.container)):
             doing = self._engine.exec(message.container, message.command, timeout, limit)
             done = await _within(timeout + _OVERTIME, doing)
         return ExecAnswer(done.output, done.exit_code, done.truncated)

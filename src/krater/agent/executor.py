@@ -32,6 +32,7 @@ from krater.model.assignment import Assignment, StepEvent
 from krater.telemetry import STARTS, STEP_SECONDS
 
 MIB = 1024 * 1024
+_LONG = 1.0
 _NETWORK = (MakeSandbox, Plug, Unplug, RemoveSandbox)
 
 
@@ -65,8 +66,8 @@ class Work:
 class Executor:
     """The hands of the agent. `configure` spells out a container for the engine.
 
-    `aside` is where to wait for a registry, or for a process that takes its time to end: one tenant's waiting must not
-    become everybody's.
+    `aside` is where to wait for a registry, for a process that takes its time to end, or for millions of files to go:
+    one tenant's waiting must not become everybody's.
     """
 
     def __init__(
@@ -130,9 +131,20 @@ class Executor:
                 with self._aside() if grace > 0 else nullcontext():
                     await _unless_changed(work, self._runtime.stop(container, grace))
             case Remove(container):
-                await self._runtime.remove(container)
+                await self._at_length(self._runtime.remove(container))
             case _:
                 await self._adjust(step)
+
+    async def _at_length(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Wait for what seldom takes long; when it does, wait aside."""
+        step = asyncio.ensure_future(doing)
+        try:
+            done, _ = await asyncio.wait({step}, timeout=_LONG)
+            with nullcontext() if done else self._aside():
+                await step
+        finally:
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
 
     async def _prepare(self, work: Work, step: EnsureImage | Create) -> None:
         if isinstance(step, EnsureImage):

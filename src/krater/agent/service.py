@@ -91,7 +91,8 @@ class Agent:
 
     async def run(self) -> None:
         """Live. Requests are answered from the first moment, also while the engine is not there yet."""
-        endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open)
+        project = self._workloads.project
+        endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project)
         self._bus.serve(node_target(self._node), endpoint.handlers())
         try:
             async with asyncio.TaskGroup() as tasks:

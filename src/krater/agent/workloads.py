@@ -83,6 +83,11 @@ class Workloads:
         """The workload a container belongs to."""
         return self._owners.get(container, container)
 
+    def project(self, container: str) -> str:
+        """The project a container belongs to, "" when it is not known."""
+        entry = self._entries.get(self.owner(container))
+        return entry.assignment.project_id if entry is not None and entry.assignment is not None else ""
+
     def accept(self, assignment: Assignment) -> bool:
         """Take an assignment as what is asked now; true if that is news. One of an older placement is ignored."""
         entry = self._entries.get(assignment.workload)

@@ -14,7 +14,7 @@ from krater.store.sql.tables import action_events as e
 from krater.store.sql.tables import actions as t
 from krater.store.sql.tables import workloads
 
-MOST_EVENTS = 100
+MOST_ACTIONS, MOST_EVENTS = 200, 100
 SUCCESS, ERROR = "Success", "Error"
 
 _RECORD = (
@@ -37,6 +37,10 @@ _NEWEST = (
     .order_by(t.c.finish_time.is_not(None), t.c.seq.desc())
     .limit(1)
 )
+_FIRST_TOO_MANY = (
+    select(t.c.seq).where(t.c.workload == bindparam("wanted")).order_by(t.c.seq.desc()).offset(MOST_ACTIONS).limit(1)
+)
+_FORGET = delete(t).where(t.c.workload == bindparam("wanted"), t.c.seq <= bindparam("last"))
 _EVENTS = (
     select(e.c.event, e.c.start_time, e.c.finish_time, e.c.result, e.c.details)
     .where(e.c.action == bindparam("wanted"))
@@ -55,7 +59,7 @@ class SqlActions:
         self._link = link
 
     def start(self, action: Action) -> None:
-        """Record that it began."""
+        """Record that it began, and forget the oldest of too many."""
         values = {
             "workload": action.workload,
             "action": action.action,
@@ -69,6 +73,9 @@ class SqlActions:
             "event_count": 0,
         }
         self._link.run(insert(t), values)
+        too_old = self._link.row(_FIRST_TOO_MANY, {"wanted": action.workload})
+        if too_old is not None:
+            self._link.run(_FORGET, {"wanted": action.workload, "last": too_old[0]})
 
     def add_events(self, workload: str, generation: int, events: Iterable[StepEvent]) -> None:
         """Add to the newest unfinished action of at most this generation, else to the newest of those."""

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from typing import Final
@@ -109,28 +108,20 @@ def _await(processes: list[Identity], within: float) -> bool:
     return True
 
 
-def discard(paths: ContainerPaths) -> None:
-    """Remove a container's files. It is no container any more at the first step, and the rest can be done later."""
+def discard(paths: ContainerPaths) -> str | None:
+    """Have a container's files out of the way: it is no container any more. Returns the tree that is to be removed."""
     directory, name = os.path.split(paths.directory)
     trash = f"{directory}/.{name}.{time.monotonic_ns()}"
     try:
         os.rename(paths.directory, trash)
     except FileNotFoundError:
-        return
-    _remove_tree(trash)
+        return None
+    return trash
 
 
-def _remove_tree(path: str) -> None:
-    """Remove what a tenant has written. They may nest directories deeper than Python can recurse; `rm` knows no end."""
-    try:
-        shutil.rmtree(path, ignore_errors=True)
-    except RecursionError:
-        subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False, stderr=subprocess.DEVNULL)
-
-
-def sweep(containers: str) -> None:
-    """Remove what earlier lives of ours had begun to remove."""
-    for entry in os.scandir(containers):
-        if entry.name.startswith("."):
-            unmount_rootfs(ContainerPaths(entry.path, ""))
-            _remove_tree(entry.path)
+def discarded(containers: str) -> list[str]:
+    """The trees that earlier lives of ours had begun to remove. Nothing is mounted in them any more."""
+    found = [entry.path for entry in os.scandir(containers) if entry.name.startswith(".")]
+    for path in found:
+        unmount_rootfs(ContainerPaths(path, ""))
+    return found

@@ -217,15 +217,18 @@ class Lifecycle:
         async with self._alone(container) as paths:
             self.watch.leave(container)
             record, last = self._records(paths)
-            await self._with.threads.run(self._remove, container, paths, last)
+            tree = await self._with.threads.run(self._remove, container, paths, last)
+            if tree is not None:
+                await self._with.threads.remove(tree)
         return record.chain if record is not None else None
 
-    def _remove(self, container: str, paths: ContainerPaths, last: ProcessRecord | None) -> None:
+    def _remove(self, container: str, paths: ContainerPaths, last: ProcessRecord | None) -> str | None:
         use = self._with
         bundle.clear(container, last, paths, use.cgroups, use.program)
         unmount_rootfs(paths)
-        bundle.discard(paths)
+        tree = bundle.discard(paths)
         use.shelf.forget(paths.record, paths.process)
+        return tree
 
     async def freeze(self, container: str, frozen: bool) -> None:
         """Pause or resume. A resumed one may have been running already."""

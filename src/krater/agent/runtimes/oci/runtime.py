@@ -276,7 +276,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
     for directory in (layout.containers, layout.logs, layout.runtime_state, layout.containerd):
         os.makedirs(directory, mode=0o700, exist_ok=True)
     mounts.ensure_shared(layout.root)
-    bundle.sweep(layout.containers)
+    trees = bundle.discarded(layout.containers)
     program = find_program(options.runtime, layout.runtime_state)
     cgroups = detect(options.cgroup_parent)
     launcher, threads = Launcher(), Threads()
@@ -293,6 +293,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
         threads=threads,
     )
     console = LiveConsole(machinery)
+    threads.remove_later(trees)
     return _Opened(threads, machinery, Lifecycle(machinery), console)
 
 
