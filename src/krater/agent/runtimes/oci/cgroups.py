@@ -5,6 +5,7 @@ hierarchy. What is gone already counts as done.
 """
 
 import errno
+import glob
 import os
 import signal
 import time
@@ -131,10 +132,11 @@ class Version2:
     """The unified hierarchy."""
 
     kind = "v2"
-    limits_swap = True
 
     def __init__(self, parent: str) -> None:
         self._parent = parent
+        # only groups below the root have the file, and none where the kernel does not count swap
+        self.limits_swap = bool(glob.glob(f"{os.path.dirname(parent)}/*/memory.swap.max"))
 
     def _at(self, name: str) -> str:
         return f"{self._parent}/{name}"

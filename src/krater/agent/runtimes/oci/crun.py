@@ -63,14 +63,17 @@ class OciProgram:
         shutil.rmtree(f"{self.state}/{container}", ignore_errors=True)
 
 
-def find_program(wanted: str | None, state: str) -> OciProgram:
-    """The runtime by name or path, or the first known one that is installed."""
+def find_programs(wanted: str | None, state: str) -> list[OciProgram]:
+    """The runtime by name or path, or all known ones that are installed, the best first."""
+    found = []
     for name in [wanted] if wanted else KNOWN:
         path = shutil.which(name)
         if path is not None:
             kind = next((known for known in KNOWN if known in os.path.basename(path)), "crun")
-            return OciProgram(kind, path, _version(path), state)
-    raise Permanent(f"no OCI runtime found: install {wanted or ' or '.join(KNOWN)}")
+            found.append(OciProgram(kind, path, _version(path), state))
+    if not found:
+        raise Permanent(f"no OCI runtime found: install {wanted or ' or '.join(KNOWN)}")
+    return found
 
 
 def _version(path: str) -> str:

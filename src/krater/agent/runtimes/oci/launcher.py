@@ -74,6 +74,10 @@ class Launcher:
 
         return await self.run(start)
 
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Call a function on the thread from another one, and block until it returns."""
+        return self._thread.submit(function).result()
+
     async def run(self, function: Callable[[], Result]) -> Result:
         """Call a short function on the thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -30,12 +30,12 @@ from krater.agent.runtimes.oci.cgroups import Cgroups, detect
 from krater.agent.runtimes.oci.conmon import Conmon
 from krater.agent.runtimes.oci.console import LiveConsole
 from krater.agent.runtimes.oci.containerd import Containerd
-from krater.agent.runtimes.oci.crun import find_program
 from krater.agent.runtimes.oci.images.store import ImageStore, Logins
 from krater.agent.runtimes.oci.launcher import Launcher
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import Lifecycle, Machinery
 from krater.agent.runtimes.oci.logs import rotate
+from krater.agent.runtimes.oci.probe import working_program
 from krater.agent.runtimes.oci.processes import boot_id
 from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, observe
 from krater.agent.runtimes.oci.threads import Threads
@@ -277,9 +277,14 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     mounts.ensure_shared(layout.root)
     trees = bundle.discarded(layout.containers)
-    program = find_program(options.runtime, layout.runtime_state)
     cgroups = detect(options.cgroup_parent)
-    launcher, threads = Launcher(), Threads()
+    launcher = Launcher()
+    try:
+        program = working_program(options.runtime, layout.runtime_state, launcher, options.cgroup_parent)
+    except Failed:
+        launcher.close()
+        raise
+    threads = Threads()
     machinery = Machinery(
         layout=layout,
         shelf=shelf,
