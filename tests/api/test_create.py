@@ -94,6 +94,7 @@ ACCEPTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"interactive": 1, "tty": "false"}, {"interactive": True, "tty": False}),
     ({"auto_remove": True, "auto_heal": "true"}, {"auto_remove": True, "auto_heal": True}),
     ({"hostname": "web-1"}, {"hostname": "web-1"}),
+    ({"name": "web_1.blue"}, {"hostname": "web-1-blue"}),
     ({"hints": {"label:disk": "ssd"}, "availability_zone": "nova"}, {}),
     ({"security_groups": ["default"], "nets": [], "mounts": [], "hints": {}, "exposed_ports": None}, {}),
     ({"image": "docker.io/library/alpine:3.20", "image_driver": "docker"}, {"image": "docker.io/library/alpine:3.20"}),

@@ -23,6 +23,7 @@ from krater.model.workload import (
     RestartName,
     RestartPolicy,
     WorkloadSpec,
+    default_hostname,
 )
 
 _GREEK = (
@@ -181,12 +182,13 @@ def workload_spec(
 ) -> WorkloadSpec:
     """The whole workload."""
     host = getattr(ask, "host", UNSET)
+    hostname = ask.hostname if ask.hostname is not UNSET else ""
     return WorkloadSpec(
         containers=(container,),
         restart=restart,
         auto_remove=bool(ask.auto_remove),
         auto_heal=truth(ask.auto_heal),
-        hostname=ask.hostname or None if ask.hostname is not UNSET else None,
+        hostname=hostname or default_hostname(container.name, container.id),
         nets=nets,
         runtime=ask.runtime or None,
         availability_zone=ask.availability_zone,

@@ -4,6 +4,7 @@ A *workload* is one to n containers that share a sandbox. A container of the API
 container has the same id; a capsule is a workload of several.
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -143,3 +144,14 @@ class Intent:
     run: int = 0
     rebuild: int = 0
     grace: float = 10.0
+
+
+_HOSTNAME_LENGTH = 63
+_ID_PREFIX = 12
+_NOT_IN_HOSTNAMES = re.compile(r"[^A-Za-z0-9-]+")
+
+
+def default_hostname(name: str, id: str) -> str:
+    """The host name of a workload for which its user gave none: made of its name, else of its id."""
+    made = _NOT_IN_HOSTNAMES.sub("-", name)[:_HOSTNAME_LENGTH].strip("-")
+    return made or id.replace("-", "")[:_ID_PREFIX]
