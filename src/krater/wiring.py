@@ -30,13 +30,11 @@ from krater.api.connections import BoundedConnection
 from krater.api.identity import make_identity_app
 from krater.bus.local import LocalBus
 from krater.cloud.local.account_book import AccountBook
-from krater.cloud.local.accounts_file import AccountsFile
 from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.credentials import ensure_accounts
-from krater.cloud.local.identity import LocalIdentity, accounts_path
+from krater.cloud.local.identity import LocalIdentity
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
-from krater.cloud.local.tokens import TokenKeys
 from krater.config import Settings
 from krater.controller.service import Controller
 from krater.errors import Conflict, Permanent
@@ -164,7 +162,10 @@ class Embedded:
         """Serve until SIGTERM or SIGINT. Containers run on after it."""
         settings = self._settings
         with listening_socket(settings) as listener:
-            ensure_accounts(settings)
+            made = ensure_accounts(settings)
+            if made is not None:
+                where = Path(settings.core.directory) / "client.yaml"
+                log.info("made an administrator; the password stands in a file", user=made.user, file=str(where))
             store = await open_store(settings)
             bus = LocalBus()
             try:
@@ -199,8 +200,7 @@ class Embedded:
 
     def _server(self, store: Store, bus: LocalBus, networks: LocalNetworks) -> "_Server":
         settings = self._settings
-        keys = TokenKeys.load(Path(settings.core.directory) / "token.keys")
-        identity = LocalIdentity(settings.identity, AccountsFile(accounts_path(settings)), keys, store)
+        identity = LocalIdentity.at(settings, store)
         front = make_identity_app(settings.api, identity)
         own = LocalOwnNetworks(store, settings.network, networks)
         app = make_app(settings, store, bus, identity, networks, extra_mounts={"/identity": front}, own_networks=own)
