@@ -52,9 +52,7 @@ class TestWorkloads:
     async def test_all_of_a_workload_comes_back(self, store: Store) -> None:
         wanted = spec(restart=RestartPolicy(RestartName.ON_FAILURE, 3), hostname="wörld", hints={"a": "b"})
         wanted = replace(wanted, nets=(NetRequest("n", "p", ("10.0.0.1",)),), auto_heal=True, runtime="crun")
-        full = replace(
-            wanted.containers[0], healthcheck=Healthcheck("true", 1.5), command=("a", "b"), labels={"x": "y"}
-        )
+        full = replace(wanted.containers[0], healthcheck=Healthcheck("true", 15), command=("a", "b"), labels={"x": "y"})
         row = workload("w1", spec=replace(wanted, containers=(full,)))
         nic = Nic("p", "n", "fa:16:3e:00:00:01", "eth0", (Address("10.0.0.1", 24, None),))
         state = ObservedContainer("w1", 0, ContainerState.RUNNING, started_at=T0, ports=(80,), exit_code=None)

@@ -127,9 +127,9 @@ class Executor:
             case Start(container, run, attempt):
                 await self._runtime.start(container, run, attempt, self._observer.path(work.workload))
                 STARTS.inc()
-            case Stop(container, grace):
+            case Stop(container, grace, reason):
                 with self._aside() if grace > 0 else nullcontext():
-                    await _unless_changed(work, self._runtime.stop(container, grace))
+                    await _unless_changed(work, self._runtime.stop(container, grace, reason))
             case Remove(container):
                 await self._at_length(self._runtime.remove(container))
             case _:

@@ -5,7 +5,7 @@ means nothing to do now; `settled` means that nothing is left to do either, not 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from krater.agent.steps import (
@@ -23,11 +23,14 @@ from krater.agent.steps import (
     Unplug,
     Update,
 )
-from krater.model.assignment import Assignment, ContainerState, ObservedContainer
-from krater.model.workload import ContainerSpec, Desired, PullPolicy, RestartName, RestartPolicy
+from krater.model.assignment import Assignment, ContainerState, HealthState, Made, ObservedContainer
+from krater.model.workload import ContainerSpec, Desired, PullPolicy, RestartName
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
 _MOST_DOUBLINGS = 32
+_GRACE_OF_THE_ILL = 10.0
+_LOST = "The container is not on its node any more: its files there are gone."
+_WAY_OUT = "Start or rebuild it to have it made anew from its image, or delete it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,14 @@ class Memory:
     """What the world does not tell and a crash may forget.
 
     `failure` is a permanent reason met while working on this intent. `calm` is, by container, the attempt after which
-    its back-off began anew; when forgotten, one restart waits longer than it had to.
+    its back-off began anew; when forgotten, one restart waits longer than it had to. `made` are the containers that
+    were here, of which the controller remembers what we forget; `swept` are lost ones of which the rest was removed.
     """
 
     failure: str | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
+    made: Mapping[str, Made] = field(default_factory=dict)
+    swept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class _Course:
 
     spec: ContainerSpec
     stop: bool = False
+    reason: str | None = None
     remove: bool = False
     create: bool = False
     update: bool = False
@@ -100,9 +107,9 @@ def plan(
     grace, rebuild = assignment.intent.grace, assignment.intent.rebuild
     steps: list[Step] = []
     steps += [
-        _image_of(c.spec) for c in courses if c.remove
+        _image_of(c.spec) for c in courses if c.remove and c.create
     ]  # an image that cannot be had must cost nobody a container
-    steps += [Stop(c.spec.id, grace) for c in reversed(courses) if c.stop]
+    steps += [_stop_of(c, grace) for c in reversed(courses) if c.stop]
     steps += [Remove(c.spec.id) for c in reversed(courses) if c.remove]
     steps += [Remove(stray) for stray in seen.containers if stray not in {c.spec.id for c in courses}]
     for course in courses:
@@ -173,6 +180,10 @@ def _course(
     if memory.failure is not None:
         course.busy = alive
         return course
+    made = memory.made.get(spec.id)
+    if seen is None and made is not None and is_lost(made, assignment):
+        _after_loss(course, made, assignment, swept=spec.id in memory.swept)
+        return course
     if seen is None or seen.rebuild < intent.rebuild:
         course.stop, course.remove, course.create = alive, seen is not None, True
         if intent.desired in (Desired.RUNNING, Desired.PAUSED):
@@ -184,6 +195,8 @@ def _course(
     elif seen.run < intent.run or seen.state is ContainerState.CREATED:
         course.stop = alive
         _run_anew(course, intent.run, intent.desired, seen.attempt if seen.run >= intent.run else 0)
+    elif (reason := reason_to_end(assignment, seen)) is not None:
+        course.stop, course.reason, course.busy = True, reason, True
     elif alive:
         _keep_running(course, seen, intent.desired)
     else:
@@ -217,7 +230,7 @@ def _after_exit(
     if seen.error is not None:
         course.failure = seen.error
         return
-    if not is_restart_due(assignment.restart, seen):
+    if not is_restart_due(assignment, seen):
         return
     if _ran_long(seen, backoff):
         course.calm = seen.attempt
@@ -228,11 +241,56 @@ def _after_exit(
         _run_anew(course, seen.run, assignment.intent.desired, seen.attempt + 1)
 
 
-def is_restart_due(policy: RestartPolicy, seen: ObservedContainer) -> bool:
-    """Whether a process that ended by itself is started again, in time."""
+def is_lost(made: Made, assignment: Assignment) -> bool:
+    """Whether a container that is not here should be: nothing was asked since that makes it anew anyway."""
+    return made.rebuild >= assignment.intent.rebuild and made.run >= assignment.intent.run
+
+
+def _after_loss(course: _Course, made: Made, assignment: Assignment, *, swept: bool) -> None:
+    """It was here and is not: made anew where that was asked for beforehand. What is left of it goes either way."""
+    desired = assignment.intent.desired
+    wants_process = desired in (Desired.RUNNING, Desired.PAUSED)
+    course.remove = not swept
+    if not assignment.auto_heal:
+        course.failure = f"{_LOST} {_WAY_OUT}"
+    elif wants_process and made.is_over:
+        course.failure = f"{_LOST} Its process had ended before, so it was not made anew. {_WAY_OUT}"
+    else:
+        course.remove = course.create = True
+        if wants_process:
+            _run_anew(course, assignment.intent.run, desired)
+
+
+def reason_to_end(assignment: Assignment, seen: ObservedContainer) -> str | None:
+    """Why a process that runs as asked is ended all the same, to be started again: None when it is not.
+
+    One that is not going to be started again is never ended: an ill process may still be of use.
+    """
+    if seen.state is not ContainerState.RUNNING or assignment.intent.desired is not Desired.RUNNING:
+        return None
+    if seen.cut_off is not None:  # we were about to
+        return seen.cut_off
+    health = seen.health
+    if health is None or health.state is not HealthState.UNHEALTHY:
+        return None
+    is_due = is_restart_due(assignment, replace(seen, exit_code=1, cut_off=health.complaint))
+    return health.complaint if is_due else None
+
+
+def is_restart_due(assignment: Assignment, seen: ObservedContainer) -> bool:
+    """Whether a process that ended without its user's wish is started again, in time."""
+    policy, failed = assignment.restart, seen.exit_code != 0 or seen.cut_off is not None
     if policy.name is RestartName.ON_FAILURE:
-        return seen.exit_code != 0 and (policy.maximum == 0 or seen.attempt < policy.maximum)
-    return policy.name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED)
+        return failed and (policy.maximum == 0 or seen.attempt < policy.maximum)
+    if policy.name is RestartName.NO:
+        return assignment.auto_heal and seen.cut_off is not None
+    return True
+
+
+def made_of(assignment: Assignment, seen: ObservedContainer) -> Made:
+    """What is to be remembered of a container, should it vanish."""
+    is_over = seen.state is ContainerState.EXITED and (seen.error is not None or not is_restart_due(assignment, seen))
+    return Made(seen.id, seen.rebuild, seen.run, is_over)
 
 
 def restart_delay(restarts: int, backoff: Backoff) -> float:
@@ -251,6 +309,12 @@ def _seconds_left(seen: ObservedContainer, now: datetime, delay: float) -> float
     if seen.finished_at is None:
         return 0.0
     return min(delay, delay - (now - seen.finished_at).total_seconds())
+
+
+def _stop_of(course: _Course, grace: float) -> Stop:
+    if course.reason is None:
+        return Stop(course.spec.id, grace)
+    return Stop(course.spec.id, _GRACE_OF_THE_ILL, course.reason)
 
 
 def _image_of(spec: ContainerSpec) -> EnsureImage:

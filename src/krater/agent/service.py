@@ -13,6 +13,7 @@ import structlog
 
 from krater.agent.endpoint import Endpoint
 from krater.agent.executor import Executor, unexpected
+from krater.agent.health import HealthChecks
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.inventory import read_inventory, split_processors
 from krater.agent.log_files import LogKeeper
@@ -81,8 +82,9 @@ class Agent:
         executor = Executor(runtime, vif, observer, now, self._configure, self._reconciler.aside)
         self._reporter = Reporter(node, bus)
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
+        self._health = HealthChecks(runtime, self._reconciler.wake)
         self._workloads = Workloads(
-            observer, executor, self._reporter, backoff, now, self._changed, settings.pull_patience
+            observer, executor, self._reporter, self._health, backoff, now, self._changed, settings.pull_patience
         )
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
         self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
@@ -103,6 +105,7 @@ class Agent:
                     self._reconciler.run(),
                     self._sync.run(),
                     self._reporter.run(),
+                    self._health.run(),
                     self._images.run(),
                     self._publish_names(),
                     self._every(_CLEAN_EVERY, self._log_keeper.keep),

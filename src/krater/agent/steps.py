@@ -86,10 +86,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the process: ask, wait `grace` seconds, kill."""
+    """End the process: ask, wait `grace` seconds, kill. A `reason` is why, when it is not its user's wish."""
 
     container: str
     grace: float
+    reason: str | None = None
     name: ClassVar[str] = "stop"
     lane: ClassVar[None] = None
 

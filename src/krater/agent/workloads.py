@@ -6,19 +6,20 @@ crash, a restart, a lost hint and a vanished container all end in the same pass.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
 from krater.agent.executor import Executor, Interrupted, Work, reason_of
+from krater.agent.health import HealthChecks
 from krater.agent.observer import Observer, World
-from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, plan
+from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, made_of, plan
 from krater.agent.reporter import Reporter
-from krater.agent.steps import EnsureImage
+from krater.agent.steps import EnsureImage, Remove
 from krater.clock import Now
 from krater.errors import Conflict, Failed, KraterError, NotFound, Temporary, Unavailable
-from krater.model.assignment import Assignment, ObservedContainer, Report, StepEvent
+from krater.model.assignment import Assignment, Made, ObservedContainer, Report, StepEvent
 from krater.model.workload import Desired
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +30,8 @@ _SLOW = 0.25  # seconds after which a pass that still goes on is worth a report 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What the agent knows of one workload. Everything but the assignment may be forgotten without harm.
+    """What the agent knows of one workload. Everything but the assignment may be forgotten without harm; `made` comes
+    back with that.
 
     No assignment means that the controller said that it does not belong here. What it said nothing of has no entry.
     """
@@ -41,6 +43,8 @@ class Entry:
     trouble: str | None = None
     unserved_since: datetime | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
+    swept: frozenset[str] = frozenset()
     seen: tuple[ObservedContainer, ...] = ()
     events: list[StepEvent] = field(default_factory=list)
     work: Work | None = None
@@ -60,6 +64,7 @@ class Workloads:
         observer: Observer,
         executor: Executor,
         reporter: Reporter,
+        health: HealthChecks,
         backoff: Backoff,
         now: Now,
         wake: Callable[[str], None],
@@ -68,6 +73,7 @@ class Workloads:
         self._observer = observer
         self._executor = executor
         self._reporter = reporter
+        self._health = health
         self._backoff = backoff
         self._now = now
         self._wake = wake
@@ -92,11 +98,13 @@ class Workloads:
         """Take an assignment as what is asked now; true if that is news. One of an older placement is ignored."""
         entry = self._entries.get(assignment.workload)
         known = None if entry is None else entry.assignment
-        if known is not None and (assignment.epoch < known.epoch or assignment == known):
-            return False
+        if known is not None and (assignment.epoch < known.epoch or assignment == replace(known, made=assignment.made)):
+            return False  # what was made, we told it ourselves
         containers = tuple(spec.id for spec in assignment.containers)
         if entry is None:
             entry = self._entries[assignment.workload] = Entry(assignment.workload, containers)
+        if known is None or known.epoch < assignment.epoch:
+            entry.made = {made.id: made for made in assignment.made}
         entry.containers = tuple(dict.fromkeys((*containers, *entry.containers)))
         for container in containers:
             self._owners[container] = assignment.workload
@@ -120,7 +128,7 @@ class Workloads:
     def compare(self, world: World, *, is_complete: bool) -> None:
         """Wake what has something to do. What nobody knows goes, if the controller's answer was complete."""
         for entry in self._entries.values():
-            seen = world.of(entry.workload, entry.containers)
+            seen = self._with_health(world.of(entry.workload, entry.containers))
             if entry.work is None and (self._has_news(entry, seen) or self._plan(entry, seen).steps):
                 self._wake(entry.workload)
         if is_complete:
@@ -156,20 +164,35 @@ class Workloads:
         return tuple(seen.containers.values()) != entry.seen
 
     def _plan(self, entry: Entry, seen: ObservedWorkload) -> Plan:
-        return plan(entry.assignment, seen, self._now(), self._backoff, Memory(entry.failure, entry.calm))
+        memory = Memory(entry.failure, entry.calm, entry.made, entry.swept)
+        return plan(entry.assignment, seen, self._now(), self._backoff, memory)
+
+    async def _look(self, entry: Entry) -> ObservedWorkload:
+        """The workload as it is now, to be remembered until the next look."""
+        found = await self._observer.look(entry.workload, entry.containers)
+        self._health.follow(entry.assignment, entry.containers, found.containers.values())
+        seen = self._with_health(found)
+        entry.seen = tuple(seen.containers.values())
+        if entry.assignment is not None:
+            entry.made |= {one.id: made_of(entry.assignment, one) for one in entry.seen}
+        entry.swept -= seen.containers.keys()
+        return seen
+
+    def _with_health(self, found: ObservedWorkload) -> ObservedWorkload:
+        return replace(found, containers={id: self._health.merged(one) for id, one in found.containers.items()})
 
     async def _pass(self, entry: Entry) -> Plan | None:
         """Look, plan, take the steps. The plan when there was nothing to do, None when it is time to look again."""
         work = entry.work = Work(entry.workload, entry.assignment, lambda: self._note(entry), entry.events)
         try:
-            seen = await self._observer.look(entry.workload, entry.containers)
-            entry.seen = tuple(seen.containers.values())
+            seen = await self._look(entry)
             todo = self._plan(entry, seen)
             entry.calm = todo.calm
             if not todo.steps:
                 self._conclude(entry, work, todo)
                 return todo
             await self._executor.execute(work, todo.steps)
+            entry.swept |= {step.container for step in todo.steps if isinstance(step, Remove)}
             entry.trouble = entry.unserved_since = None
         except Interrupted:
             return None
@@ -191,6 +214,7 @@ class Workloads:
 
     def _forget(self, entry: Entry) -> None:
         self._reporter.forget(entry.workload)
+        self._health.follow(None, entry.containers, ())
         del self._entries[entry.workload]
         for container in entry.containers:
             self._owners.pop(container, None)
@@ -230,11 +254,9 @@ class Workloads:
     async def _look_anyway(self, entry: Entry) -> ObservedWorkload | None:
         """For the report of a failure; that this fails too is no surprise."""
         try:
-            seen = await self._observer.look(entry.workload, entry.containers)
+            return await self._look(entry)
         except Failed:
             return None
-        entry.seen = tuple(seen.containers.values())
-        return seen
 
     def _note(self, entry: Entry) -> None:
         """A step began. That is told only of what takes long: most passes are over before anybody could read it."""
@@ -262,5 +284,6 @@ class Workloads:
                 trouble=(work.progress if work is not None else None) or entry.trouble,
                 step="" if work is None or done is not None else work.step,
                 events=events,
+                made=tuple(entry.made.values()),
             )
         )

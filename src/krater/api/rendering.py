@@ -14,7 +14,7 @@ from krater.cloud.interfaces import Caller
 from krater.model.assignment import ObservedContainer
 from krater.model.network import NetRequest, Nic
 from krater.model.status import Status, derive_status
-from krater.model.workload import RestartName, RestartPolicy
+from krater.model.workload import Healthcheck, RestartName, RestartPolicy
 from krater.store.interfaces import Workload
 
 _encoder = msgspec.json.Encoder()
@@ -83,7 +83,7 @@ def container_body(
         auto_heal=spec.auto_heal,
         image_driver=container.image_driver,
         security_groups=[],
-        healthcheck={},
+        healthcheck=_healthcheck(container.healthcheck),
         registry_id=None,
         created_at=spaced(workload.created_at),
         updated_at=spaced(workload.updated_at),
@@ -109,6 +109,14 @@ def _ports(seen: ObservedContainer | None) -> list[int]:
 def _restart_policy(policy: RestartPolicy) -> dict[str, str]:
     maximum = policy.maximum if policy.name is RestartName.ON_FAILURE else 0
     return {"Name": policy.name.value, "MaximumRetryCount": str(maximum)}
+
+
+def _healthcheck(check: Healthcheck | None) -> dict[str, str | int]:
+    """What was asked for, and no key that was not."""
+    if check is None:
+        return {}
+    numbers = {"interval": check.interval, "retries": check.retries, "timeout": check.timeout}
+    return {"test": check.test, **{name: number for name, number in numbers.items() if number}}
 
 
 def _addresses(nics: tuple[Nic, ...], nets: tuple[NetRequest, ...]) -> dict[str, list[dict[str, Any]]]:

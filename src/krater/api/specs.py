@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from msgspec import UNSET
 
-from krater.api.schemas.containers import CreateBase, NetItem, RestartPolicyAsk
+from krater.api.schemas.containers import CreateBase, HealthcheckAsk, NetItem, RestartPolicyAsk
 from krater.api.schemas.decoding import CODE
 from krater.api.schemas.fields import Scalar, truth
 from krater.cloud.interfaces import NetAsk
@@ -18,6 +18,7 @@ from krater.model.image import parse_image
 from krater.model.network import NetRequest
 from krater.model.workload import (
     ContainerSpec,
+    Healthcheck,
     PullPolicy,
     Resources,
     RestartName,
@@ -123,6 +124,29 @@ def read_restart(ask: RestartPolicyAsk | None) -> RestartPolicy | None:
     return RestartPolicy(name, 0 if name is RestartName.NO else maximum)
 
 
+_MOST_OF_CHECKS = {"interval": 86_400, "timeout": 600, "retries": 1000}
+
+
+def read_healthcheck(ask: HealthcheckAsk | None) -> Healthcheck | None:
+    """A health check; one that says nothing at all is none. A number that is missing or 0 is the node's default."""
+    if ask is None or ask == HealthcheckAsk():
+        return None
+    if ask.cmd is None or not ask.cmd.strip():
+        raise Invalid("healthcheck.cmd: expected a command line, to be run by a shell", field="healthcheck", code=CODE)
+    asked = {"interval": ask.interval, "timeout": ask.timeout, "retries": ask.retries}
+    numbers = {name: int(value or 0) for name, value in asked.items()}
+    for name, number in numbers.items():
+        most = _MOST_OF_CHECKS[name]
+        if number > most:
+            unit = "" if name == "retries" else " seconds"
+            raise Invalid(
+                f"healthcheck.{name}: {number} is out of range; allowed are 1 to {most}{unit}, or 0 for the default",
+                field="healthcheck",
+                code=CODE,
+            )
+    return Healthcheck(ask.cmd, **numbers)
+
+
 def net_asks(items: Iterable[NetItem] | None) -> list[NetAsk]:
     """The networks and ports a request names, not yet looked up."""
     asks = []
@@ -174,6 +198,7 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         cpu_policy=ask.cpu_policy,
         privileged=ask.privileged is not None and truth(ask.privileged),
         pull_policy=PullPolicy(policy.lower()) if policy is not None else None,
+        healthcheck=read_healthcheck(ask.healthcheck),
     )
 
 

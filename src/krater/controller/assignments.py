@@ -29,4 +29,5 @@ def assignment(workload: Workload) -> Assignment:
         restart=workload.spec.restart or RestartPolicy(),
         auto_heal=workload.spec.auto_heal,
         cpus=workload.placement.cpus,
+        made=workload.observed.made if workload.observed.epoch == workload.placement.epoch else (),
     )

@@ -56,6 +56,15 @@ def is_over(workload: Workload) -> bool:
     )
 
 
+def is_lost(workload: Workload) -> bool:
+    """Whether a container of it is not on its node any more, and will not be made anew."""
+    intent, seen = workload.intent, workload.observed
+    if seen.failure is None or not seen.settled or seen.generation != intent.generation:
+        return False
+    here = {one.id for one in seen.containers}
+    return any(m.id not in here and m.rebuild >= intent.rebuild and m.run >= intent.run for m in seen.made)
+
+
 def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Workload:
     observed = Observed(
         generation=report.generation,
@@ -64,6 +73,8 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
         failure=report.failure,
         trouble=report.trouble,
         step=report.step,
+        epoch=report.epoch,
+        made=report.made,
     )
     if observed == workload.observed:
         return workload
@@ -82,7 +93,7 @@ def _draw_conclusions(tx: Tx, workload: Workload, report: Report, folded: Folded
             nowhere = replace(workload.placement, node=None, nics=())
             workload = tx.workloads.place(workload.id, nowhere)
             folded.wake.append(workload.id)
-    elif workload.spec.auto_remove and is_over(workload):
+    elif workload.spec.auto_remove and (is_over(workload) or is_lost(workload)):
         workload = tx.workloads.retire(workload.id, AUTO_REMOVE)
         folded.wake.append(workload.id)
     return workload

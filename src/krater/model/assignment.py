@@ -9,6 +9,20 @@ from krater.model.workload import ContainerSpec, Intent, RestartPolicy
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A container that a node has had: for which rebuild and run, and whether its process had ended for good.
+
+    Nodes report it and get it back with the assignment: so they know a container that vanished from one that was never
+    made, even when nothing is left on the node that could tell.
+    """
+
+    id: str
+    rebuild: int
+    run: int
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """One workload, spelled out for one node: nothing in it needs a further look-up.
 
@@ -28,6 +42,7 @@ class Assignment:
     restart: RestartPolicy = RestartPolicy()
     auto_heal: bool = False
     cpus: tuple[int, ...] = ()
+    made: tuple[Made, ...] = ()
 
 
 class ContainerState(StrEnum):
@@ -39,13 +54,38 @@ class ContainerState(StrEnum):
     EXITED = "exited"
 
 
+class HealthState(StrEnum):
+    """What the checks of a running process say so far."""
+
+    STARTING = "starting"  # no check has succeeded yet, nor have enough failed
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`failures` is how many checks in a row have failed, `output` what the last of these said."""
+
+    state: HealthState = HealthState.STARTING
+    failures: int = 0
+    output: str = ""
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong, in words."""
+        times = "once" if self.failures == 1 else f"{self.failures} times in a row"
+        return f"Its health check failed {times}; the last said: {self.output}"
+
+
 @dataclass(frozen=True, slots=True)
 class ObservedContainer:
     """A container as the runtime sees it: read from the world, never remembered.
 
     `run` and `attempt` say which start the last process belongs to: the pulse of the intent, and how many times it
     was started again for that pulse (0 the first time). `error` tells why a start failed before the process ran.
-    `oom_killed` is true when the kernel killed a process of it for want of memory.
+    `oom_killed` is true when the kernel killed a process of it for want of memory. `cut_off` tells why the process was
+    ended, or is about to be, though neither it nor its user wanted that: its health, or the loss of its machine.
+    `health` is None where nothing checks it; it is the one thing here that a crash of the agent may forget.
     `command`, `entrypoint`, `ports` are the effective ones, completed from the image. `cpu` and `memory` are the limits
     in force (cores, MiB), None when the engine does not tell.
     """
@@ -59,6 +99,8 @@ class ObservedContainer:
     exit_code: int | None = None
     oom_killed: bool = False
     error: str | None = None
+    cut_off: str | None = None
+    health: Health | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     image_digest: str = ""
@@ -89,6 +131,7 @@ class Report:
     trouble: str | None = None
     step: str = ""
     events: tuple["StepEvent", ...] = ()
+    made: tuple[Made, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +146,10 @@ class StepEvent:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The stored fold of a workload's reports. Written by the controller on behalf of the node."""
+    """The stored fold of a workload's reports. Written by the controller on behalf of the node.
+
+    `made` is what the node of the placement `epoch` has had.
+    """
 
     generation: int = 0
     containers: tuple[ObservedContainer, ...] = ()
@@ -111,6 +157,8 @@ class Observed:
     failure: str | None = None
     trouble: str | None = None
     step: str = ""
+    epoch: int = 0
+    made: tuple[Made, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from signal import Signals
 
-from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
+from krater.model.assignment import ContainerState, Health, HealthState, Observed, ObservedContainer, Placement
 from krater.model.workload import Desired, Intent
 
 CREATING, CREATED, RUNNING, PAUSED = "Creating", "Created", "Running", "Paused"
@@ -13,6 +13,11 @@ RESTARTING, REBUILDING = "Restarting", "Rebuilding"
 
 SETTLED_WORDS = frozenset({CREATED, RUNNING, PAUSED, STOPPED, ERROR})
 
+_HEALTH_WORDS = {  # as docker has them
+    HealthState.STARTING: "health: starting",
+    HealthState.HEALTHY: "healthy",
+    HealthState.UNHEALTHY: "unhealthy",
+}
 _STATE_WORDS = {
     ContainerState.CREATED: CREATED,
     ContainerState.RUNNING: RUNNING,
@@ -100,11 +105,18 @@ def _reason(intent: Intent, seen: ObservedContainer, observed: Observed) -> str 
     if seen.error is not None:
         return seen.error
     if seen.state is not ContainerState.EXITED:
-        return observed.trouble
+        return observed.trouble or seen.cut_off or _illness(seen.health)
     if seen.oom_killed:
         return "Killed by the kernel: the container used more memory than its limit."
     asked_for = intent.desired in (Desired.STOPPED, Desired.CREATED)
+    if seen.cut_off is not None and not asked_for:
+        return observed.trouble or seen.cut_off
     return observed.trouble or (None if asked_for or not seen.exit_code else _ending(seen.exit_code))
+
+
+def _illness(health: Health | None) -> str | None:
+    """What the last check said, of a process that may be ill: nobody has to ask who is well."""
+    return None if health is None or not health.failures else health.complaint
 
 
 def _ending(code: int) -> str:
@@ -128,7 +140,9 @@ def _detail(seen: ObservedContainer | None, now: datetime) -> str | None:
             return f"Exited({_code(seen)}) {ago} (error)"
         return f"Exited({_code(seen)}) {ago} "
     up = f"Up {_span(now, seen.started_at)}"
-    return f"{up} (paused)" if seen.state is ContainerState.PAUSED else up
+    if seen.state is ContainerState.PAUSED:
+        return f"{up} (paused)"
+    return up if seen.health is None else f"{up} ({_HEALTH_WORDS[seen.health.state]})"
 
 
 def _code(seen: ObservedContainer) -> str:

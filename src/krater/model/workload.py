@@ -79,11 +79,15 @@ NOTHING = Resources(0.0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Healthcheck:
-    """A command run inside the container; times are seconds. 0 means the default of the node."""
+    """A command line that a shell in the container runs; times are whole seconds. 0 means the default of the node.
+
+    What a check does is all that is in here; when it is done and what follows from it is the same for all kinds. A
+    further kind (a request, a connection) or purpose (ready, started) is a further type beside this one.
+    """
 
     test: str
-    interval: float = 0
-    timeout: float = 0
+    interval: int = 0
+    timeout: int = 0
     retries: int = 0
 
 

@@ -5,8 +5,10 @@ moment, as by a crash, and another one finds the same containers. `hook` is call
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -172,7 +174,7 @@ class FakeRuntime:
             if found.seen.error is not None:
                 raise Permanent(found.seen.error)
             return
-        blank = {"pid": None, "exit_code": None, "oom_killed": False, "error": None}
+        blank = {"pid": None, "exit_code": None, "oom_killed": False, "error": None, "cut_off": None}
         found.seen = replace(
             found.seen, state=ContainerState.CREATED, run=run, attempt=attempt,
             started_at=None, finished_at=None, **blank,  # type: ignore[arg-type]
@@ -183,12 +185,15 @@ class FakeRuntime:
         if found.seen.error is not None:
             raise Permanent(found.seen.error)
 
-    async def stop(self, container: str, grace: float) -> None:
+    async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
         """Most programs end when asked; one that does not is killed."""
         await self._effect("stop", container)
         found = self.world.containers.get(container)
         if found is None or found.seen.state not in _ALIVE:
             return
+        if reason is not None and found.seen.cut_off is None:
+            found.seen = replace(found.seen, cut_off=reason)
+            self._hook("during", "stop", container)
         self.world.stops.append(container)
         if found.program.obeys and grace > 0:
             self.world.end(container, ENDED, self._now)
@@ -226,6 +231,8 @@ class FakeRuntime:
                 self._hook("during", "remove", container)
             self.world.containers.pop(container, None)
             self.world.tell(container)
+        with suppress(FileNotFoundError):
+            os.utime(Path(self.log_path(container)).parent)
         self._hook("after", "remove", container)
 
     def events(self) -> AsyncIterator[str]:
@@ -242,8 +249,7 @@ class FakeRuntime:
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
         """As a process of its own."""
-        self._running(container)
-        program = program_of(command)
+        program = program_of(command, self._running(container).seen.attempt)
         if program.refusal is not None:
             raise Invalid(program.refusal)
         if program.seconds is None or program.seconds > timeout:

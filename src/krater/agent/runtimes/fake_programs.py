@@ -8,10 +8,13 @@
     fail-start                      cannot be started
     echo WORDS                      writes a line, then exits 0
     true | false
+    well-from ATTEMPT               as a check: succeeds once the container was started again so often
+    sh -c LINE                      the one command of the line
 
 Whatever else is asked for runs until it is stopped, as a server would.
 """
 
+import shlex
 from dataclasses import dataclass
 
 KILLED = 137
@@ -30,9 +33,11 @@ class Program:
     refusal: str | None = None
 
 
-def program_of(argv: tuple[str, ...]) -> Program:
-    """What a command line does."""
+def program_of(argv: tuple[str, ...], attempt: int = 0) -> Program:
+    """What a command line does, in a container that was started again `attempt` times."""
     name, words = (argv[0].rpartition("/")[2], argv[1:]) if argv else ("", ())
+    if name == "sh" and words[:1] == ("-c",) and len(words) > 1:
+        return program_of(tuple(shlex.split(words[1])), attempt)
     numbers = [_number(word) for word in words]
     first, second = (*numbers, 0.0, 0.0)[:2]
     known = {
@@ -45,6 +50,7 @@ def program_of(argv: tuple[str, ...]) -> Program:
         "echo": Program(seconds=0.0, output=" ".join(words).encode() + b"\n"),
         "true": Program(seconds=0.0),
         "false": Program(seconds=0.0, exit_code=1),
+        "well-from": Program(seconds=0.0, exit_code=int(attempt < (first or 0))),
     }
     return known.get(name, Program())
 

@@ -143,8 +143,11 @@ class Runtime(Protocol):
         that `list` tells it after a crash too, and Permanent is raised with the same text.
         """
 
-    async def stop(self, container: str, grace: float) -> None:
-        """Send the stop signal, wait `grace` seconds, then kill; returns when nothing runs. Thaws a paused one."""
+    async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
+        """Send the stop signal, wait `grace` seconds, then kill; returns when nothing runs. Thaws a paused one.
+
+        A `reason` is *recorded* with the process before anything is done to it, and told as `cut_off` from then on.
+        """
 
     async def pause(self, container: str) -> None:
         """Freeze all processes."""

@@ -99,7 +99,6 @@ def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
     """Fields that come after the networks."""
     if ask.healthcheck is not None and ask.healthcheck != HealthcheckAsk():
         check_since(request, "healthcheck", 22)
-        raise not_yet("healthcheck", "health checks")
     if ask.mounts:
         check_since(request, "mounts", 11)
         raise not_yet("mounts", "volumes and injected files")

@@ -54,7 +54,7 @@ class MountItem(Struct, forbid_unknown_fields=True):
 
 
 class HealthcheckAsk(Struct, forbid_unknown_fields=True):
-    """A command that tells whether the container is well."""
+    """A command that tells whether the container is well. Times are whole seconds."""
 
     cmd: Text | None = None
     interval: Digits | None = None
@@ -79,7 +79,13 @@ NetsField = Annotated[
 MountsField = Annotated[
     list[MountItem], Meta(max_length=64, description="a list of {destination, source or size, type: volume or bind}")
 ]
-HealthField = Annotated[HealthcheckAsk, Meta(description="an object of cmd, interval, retries and timeout")]
+HealthField = Annotated[
+    HealthcheckAsk,
+    Meta(
+        description="an object of cmd (a command line for a shell), interval and timeout (whole seconds) and retries "
+        "(a whole number)"
+    ),
+]
 PullField = Annotated[
     Literal["never", "always", "ifnotpresent", "Never", "Always", "IfNotPresent"],
     Meta(description="one of never, always, ifnotpresent"),

@@ -119,6 +119,12 @@ def discard(paths: ContainerPaths) -> str | None:
     return trash
 
 
+def date_log(paths: ContainerPaths) -> None:
+    """Have the log say when its container went: from then on counts how long it is kept."""
+    with suppress(FileNotFoundError):
+        os.utime(paths.log_directory)
+
+
 def discarded(containers: str) -> list[str]:
     """The trees that earlier lives of ours had begun to remove. Nothing is mounted in them any more."""
     found = [entry.path for entry in os.scandir(containers) if entry.name.startswith(".")]

@@ -162,13 +162,16 @@ class Lifecycle:
         use.program.forget(record.config.id)
         return why.text
 
-    async def stop(self, container: str, grace: float) -> None:
-        """Ask it to end, wait, then kill. Afterwards its exit code is on disk."""
+    async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
+        """Ask it to end, wait, then kill. Afterwards its exit code is on disk, and the reason from the beginning."""
         async with self._alone(container) as paths:
             record, last = self._records(paths)
             if record is None or last is None or last.process is None or last.boot != self._with.boot:
                 return
             if last.process.alive:
+                if reason is not None and last.cut_off is None:
+                    condemned = replace(last, cut_off=reason)
+                    await self._with.threads.run(self._with.shelf.write, paths.process, condemned)
                 await self._end(container, last.process, stop_signal(record), grace)
             await self._written(last.monitor)
             await self._with.threads.run(self._tidy, container, paths)
@@ -227,6 +230,7 @@ class Lifecycle:
         bundle.clear(container, last, paths, use.cgroups, use.program)
         unmount_rootfs(paths)
         tree = bundle.discard(paths)
+        bundle.date_log(paths)
         use.shelf.forget(paths.record, paths.process)
         return tree
 

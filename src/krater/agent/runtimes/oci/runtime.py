@@ -194,9 +194,9 @@ class OciRuntime:
         """Run its process."""
         await self._with.lifecycle.start(container, run, attempt, netns)
 
-    async def stop(self, container: str, grace: float) -> None:
+    async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
         """Ask its process to end, then make it."""
-        await self._with.lifecycle.stop(container, grace)
+        await self._with.lifecycle.stop(container, grace, reason)
 
     async def pause(self, container: str) -> None:
         """Freeze all its processes."""

@@ -21,6 +21,8 @@ from krater.model.assignment import ContainerState, ObservedContainer
 from krater.model.image import ImageFacts
 
 KILLED: Final = 137  # what is told when nobody was left to write the exit code down
+NODE_RESTARTED: Final = "It ended with its node, which restarted."
+MONITOR_LOST: Final = "It was killed together with the process that watches it; nobody knows how it ended."
 _PORT: Final = re.compile(r"[0-9]{1,5}")  # not `isdigit`: an image may say `²/tcp`, which is a digit but no number
 
 
@@ -40,7 +42,8 @@ class ContainerRecord:
 class ProcessRecord:
     """`process.json`: the last start. Written before anything is started (then `process` is None), and again after.
 
-    `error` tells why a start failed before the process ran, `exit_code` what a shell would make of that.
+    `error` tells why a start failed before the process ran, `exit_code` what a shell would make of that. `cut_off`
+    tells why it was stopped, or is to be, though nobody asked for that.
     """
 
     run: int
@@ -52,6 +55,7 @@ class ProcessRecord:
     finished_at: datetime | None = None
     error: str | None = None
     exit_code: int | None = None
+    cut_off: str | None = None
 
 
 Record = TypeVar("Record")
@@ -153,6 +157,7 @@ def observe(
     if last is None:
         return seen
     change: dict[str, Any] = {"run": last.run, "attempt": last.attempt, "started_at": last.started_at}
+    change["cut_off"] = last.cut_off
     if last.error is not None:
         change |= {"state": ContainerState.EXITED, "error": last.error}
         change |= {"exit_code": last.exit_code, "finished_at": last.finished_at}
@@ -184,6 +189,7 @@ def _running_or_not(
             "exit_code": KILLED,
             "finished_at": last.finished_at,
             "oom_killed": oom,
+            "cut_off": last.cut_off or (MONITOR_LOST if last.boot == boot else NODE_RESTARTED),
         }
     return {
         "state": ContainerState.EXITED,
