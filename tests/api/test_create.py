@@ -170,8 +170,6 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"mounts": [{"source": "v", "destination": "/d"}]}, 501, "not-implemented", "mounts: "),
     ({"security_groups": ["web"]}, 501, "not-implemented", "security_groups: "),
     ({"exposed_ports": {"80/tcp": {}}}, 501, "not-implemented", "exposed_ports: "),
-    ({"healthcheck": {"cmd": "true"}}, 501, "not-implemented", "healthcheck: "),
-    ({"healthcheck": {"interval": 5}}, 501, "not-implemented", "healthcheck: "),
     ({"registry": "mine"}, 501, "not-implemented", "registry: "),
     ({"image_driver": "glance"}, 501, "not-implemented", "image_driver: "),
     ({"image_driver": "podman"}, 400, "schema-validation-error", "image_driver: expected docker or glance"),

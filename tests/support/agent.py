@@ -62,6 +62,7 @@ def assignment_of(
     containers: tuple[ContainerSpec, ...] | None = None,
     nics: tuple[Nic, ...] | None = None,
     image: str = "alpine",
+    auto_heal: bool = False,
 ) -> Assignment:
     """A workload of one container with one card, unless told otherwise."""
     return Assignment(
@@ -74,6 +75,7 @@ def assignment_of(
         containers=(spec_of(workload, *command, image=image),) if containers is None else containers,
         nics=(nic_of(f"port-{workload[:8]}"),) if nics is None else nics,
         restart=restart or RestartPolicy(),
+        auto_heal=auto_heal,
     )
 
 
@@ -126,6 +128,7 @@ class StandIn:
         if assigned is None or report.epoch < assigned.epoch:
             return
         self.reports[report.workload] = replace(report, events=())
+        self.assignments[report.workload] = replace(assigned, made=report.made)
         if report.gone and assigned.intent.desired is Desired.REMOVED:
             del self.assignments[report.workload]
 

@@ -169,15 +169,6 @@ async def test_a_graceful_stop_gives_way_to_a_kill() -> None:
         assert table.state(ONE) == "exited"
 
 
-async def test_a_container_that_vanished_is_made_again() -> None:
-    async with Table() as table:
-        await table.controller.want(assignment_of(ONE))
-        await table.settled(ONE)
-        del table.world.containers[ONE]
-        await asyncio.sleep(table.settings.resync + 1)
-        assert table.state(ONE) == "running"
-
-
 async def test_what_is_unknown_goes_only_after_a_complete_answer() -> None:
     table = Table()
     table.start()

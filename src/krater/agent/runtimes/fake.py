@@ -249,6 +249,7 @@ class FakeRuntime:
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
         """As a process of its own."""
+        await self._effect("exec", container)
         program = program_of(command, self._running(container).seen.attempt)
         if program.refusal is not None:
             raise Invalid(program.refusal)
