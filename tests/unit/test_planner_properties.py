@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from krater.agent.planner import Backoff, Memory, ObservedWorkload, plan
+from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, is_lost, made_of, plan
 from krater.agent.steps import (
     Create,
     MakeSandbox,
@@ -21,7 +21,7 @@ from krater.agent.steps import (
     Unplug,
     Update,
 )
-from krater.model.assignment import Assignment, ContainerState, ObservedContainer
+from krater.model.assignment import Assignment, ContainerState, Health, HealthState, Made, ObservedContainer
 from krater.model.workload import Desired, Intent, RestartName, RestartPolicy
 from tests.support.agent import EPOCH, assignment_of, nic_of, spec_of
 
@@ -42,6 +42,8 @@ seen_containers = st.builds(
     started_at=st.just(EPOCH),
     finished_at=st.sampled_from((None, EPOCH, NOW - timedelta(seconds=1), NOW)),
     memory=st.sampled_from((None, 64, 32)),
+    cut_off=st.sampled_from((None, None, None, "ill")),
+    health=st.sampled_from((None, Health(), Health(HealthState.UNHEALTHY, 3, "no"))),
 ).map(lambda c: c if c.state is ContainerState.EXITED else replace(c, error=None))
 worlds = st.builds(
     lambda path, ports, found: ObservedWorkload(
@@ -58,6 +60,10 @@ intents = st.builds(
     rebuild=st.integers(0, 2),
     grace=st.sampled_from((0.0, 10.0)),
 )
+pasts = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.builds(Made, st.just(""), st.integers(0, 2), st.integers(0, 3), st.booleans()),
+).map(lambda found: {name: replace(made, id=name) for name, made in found.items()})
 policies = st.builds(RestartPolicy, st.sampled_from(RestartName), st.integers(0, 3))
 
 
@@ -70,6 +76,7 @@ def assignments(draw: st.DrawFn) -> Assignment | None:
         containers=tuple(spec_of(name) for name in NAMES[: draw(st.integers(1, 2))]),
         nics=tuple(nic_of(port) for port in PORTS[: draw(st.integers(0, 2))]),
         restart=draw(policies),
+        auto_heal=draw(st.booleans()),
     )
     return replace(base, intent=draw(intents))
 
@@ -92,11 +99,22 @@ def apply_container(
             assert containers[name].state not in ALIVE, "no process is started beside another"
             assert has_sandbox, "no process runs without its namespace"
             containers[name] = replace(
-                containers[name], state=ContainerState.RUNNING, run=run, attempt=attempt, error=None
+                containers[name],
+                state=ContainerState.RUNNING,
+                run=run,
+                attempt=attempt,
+                error=None,
+                cut_off=None,
+                health=None,
             )
-        case Stop(name, _) if containers[name].state in ALIVE:
+        case Stop(name, _, reason) if containers[name].state in ALIVE:
             containers[name] = replace(
-                containers[name], state=ContainerState.EXITED, exit_code=143, finished_at=NOW, error=None
+                containers[name],
+                state=ContainerState.EXITED,
+                exit_code=143,
+                finished_at=NOW,
+                error=None,
+                cut_off=reason or containers[name].cut_off,
             )
         case Pause(name) | Resume(name):
             assert containers[name].state in ALIVE, "only what runs can be frozen or thawed"
@@ -125,20 +143,22 @@ def apply_network(world: ObservedWorkload, step: MakeSandbox | RemoveSandbox | P
 
 
 @settings(max_examples=500, deadline=None)
-@given(assignments(), worlds, st.data())
+@given(assignments(), worlds, pasts, st.data())
 def test_every_plan_leads_to_rest_even_when_cut_short(
-    assignment: Assignment | None, world: ObservedWorkload, data: st.DataObject
+    assignment: Assignment | None, world: ObservedWorkload, past: dict[str, Made], data: st.DataObject
 ) -> None:
     """Each plan may be followed only in part, as by a crash; after a few whole ones nothing is left to do."""
-    backoff, now, memory = Backoff(), NOW, Memory()
+    backoff, now, memory = Backoff(), NOW, remembered(Memory(made=past), assignment, world)
     for _ in range(data.draw(st.integers(0, 3))):
         steps = plan(assignment, world, now, backoff, memory).steps
         for step in steps[: data.draw(st.integers(0, len(steps)))]:
             world = apply(world, step)
-    for _ in range(4):
+        memory = remembered(memory, assignment, world)
+    for _ in range(6):
         found = plan(assignment, world, now, backoff, memory)
         for step in found.steps:
             world = apply(world, step)
+        memory = remembered(memory, assignment, world, found)
         if found.wait is not None:
             now += timedelta(seconds=found.wait)
         if not found.steps and found.wait is None:
@@ -147,17 +167,33 @@ def test_every_plan_leads_to_rest_even_when_cut_short(
         raise AssertionError(f"no rest: {found}")
     assert found.settled
     assert plan(assignment, world, now, backoff, memory) == found
-    check(assignment, world, found.failure)
+    check(assignment, world, found.failure, memory)
 
 
-def check(assignment: Assignment | None, world: ObservedWorkload, failure: str | None) -> None:
+def remembered(
+    memory: Memory, assignment: Assignment | None, world: ObservedWorkload, done: Plan | None = None
+) -> Memory:
+    """What the agent knows after a look, and after a plan that was followed to its end."""
+    if assignment is None:
+        return memory
+    made = {**memory.made, **{name: made_of(assignment, c) for name, c in world.containers.items()}}
+    removed = {step.container for step in (done.steps if done else ()) if isinstance(step, Remove)}
+    return replace(memory, made=made, swept=(memory.swept | removed) - world.containers.keys())
+
+
+def check(assignment: Assignment | None, world: ObservedWorkload, failure: str | None, memory: Memory) -> None:
     """At rest, the world is as asked."""
     alive = [c for c in world.containers.values() if c.state in ALIVE]
     if assignment is None or assignment.intent.desired is Desired.REMOVED:
         assert world == ObservedWorkload()
         return
     intent = assignment.intent
-    assert set(world.containers) == {spec.id for spec in assignment.containers}
+    missing = {spec.id for spec in assignment.containers} - world.containers.keys()
+    assert world.containers.keys() <= {spec.id for spec in assignment.containers}
+    for name in missing:
+        assert failure is not None
+        assert is_lost(memory.made[name], assignment)
+        assert memory.made[name].is_over or not assignment.auto_heal
     assert all(c.rebuild >= intent.rebuild for c in world.containers.values())
     if not alive:
         assert world.sandbox is None
