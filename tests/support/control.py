@@ -141,7 +141,7 @@ class World:
         self.watcher = Nodes(self.store, down_after, now, self.woken.append)
         self.endpoint = Endpoint(self.store, self.watcher, now, self.woken.append)
         keep = settings.controller.keep_actions
-        self.garbage = Garbage(self.store, self.networks, self.allocations, keep, now)
+        self.garbage = Garbage(self.store, self.networks, self.allocations, keep, keep, now)
 
     # The API's writes -------------------------------------------------------------------------------------------------
 

@@ -23,12 +23,19 @@ class Garbage:
     """Collects in passes; what is nobody's is released when the pass before found it so too."""
 
     def __init__(
-        self, store: Store, networks: Networks, allocations: Allocations, keep_actions: float, now: Now
+        self,
+        store: Store,
+        networks: Networks,
+        allocations: Allocations,
+        keep_actions: float,
+        keep_logs: float,
+        now: Now,
     ) -> None:
         self._store = store
         self._networks = networks
         self._allocations = allocations
         self._keep_actions = timedelta(seconds=keep_actions)
+        self._keep_logs = timedelta(seconds=keep_logs)
         self._now = now
         self._suspects: set[str] = set()
 
@@ -36,8 +43,9 @@ class Garbage:
         """One pass."""
         await self._release_orphans()
         await self._mend_claims()
-        before = self._now() - self._keep_actions
-        await self._store.write(lambda tx: tx.actions.prune(before))
+        now = self._now()
+        await self._store.write(lambda tx: tx.actions.prune(now - self._keep_actions))
+        await self._store.write(lambda tx: tx.departures.prune(now - self._keep_logs))
 
     async def _release_orphans(self) -> None:
         # Owners first: a workload's row is older than what it holds, so one that is missing now is gone.

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from krater.controller.assignments import is_going
 from krater.model.assignment import ContainerState, Observed, Placement, Report
-from krater.store.interfaces import Tx, Workload
+from krater.store.interfaces import Departure, Tx, Workload
 
 AUTO_REMOVE = "removed when its process ended, as asked for"
 
@@ -35,7 +35,7 @@ def fold(tx: Tx, node: str, reports: Sequence[Report], at: datetime) -> Folded:
         if report.generation < workload.observed.generation:
             continue
         workload = _observe(tx, workload, report, at)
-        known[workload.id] = _draw_conclusions(tx, workload, report, folded)
+        known[workload.id] = _draw_conclusions(tx, workload, report, folded, at)
     return folded
 
 
@@ -85,11 +85,22 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
     return tx.workloads.observe(workload.id, observed)
 
 
-def _draw_conclusions(tx: Tx, workload: Workload, report: Report, folded: Folded) -> Workload:
+def departures(workload: Workload, at: datetime) -> list[Departure]:
+    """What is remembered of a workload's containers when they are gone from their node, which has their logs."""
+    node = workload.placement.node
+    if node is None:
+        return []
+    owner, only = (workload.project_id, workload.user_id), len(workload.spec.containers) == 1
+    containers = workload.spec.containers
+    return [Departure(c.id, *owner, workload.name if only else c.name, node, at) for c in containers]
+
+
+def _draw_conclusions(tx: Tx, workload: Workload, report: Report, folded: Folded, at: datetime) -> Workload:
     """What follows from what was seen: gone for good, or to be removed now."""
     if is_going(workload):
         if report.gone and report.generation == workload.intent.generation:
             # From here on the workload is nowhere; giving back what it held is the reconciler's next step.
+            tx.departures.add(departures(workload, at))
             nowhere = replace(workload.placement, node=None, nics=())
             workload = tx.workloads.place(workload.id, nowhere)
             folded.wake.append(workload.id)

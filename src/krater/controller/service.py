@@ -49,7 +49,7 @@ class Controller:
             resync_every=own.resync,
         )
         self._nodes = Nodes(store, own.node_down_after, now, self.reconciler.wake)
-        self._garbage = Garbage(store, networks, allocations, own.keep_actions, now)
+        self._garbage = Garbage(store, networks, allocations, own.keep_actions, settings.agent.keep_logs, now)
         self._endpoint = Endpoint(store, self._nodes, now, self.reconciler.wake)
 
     async def run(self) -> None:

@@ -20,6 +20,7 @@ from krater.clock import Now
 from krater.cloud.interfaces import Allocations, Networks
 from krater.config import Settings
 from krater.controller.assignments import is_going
+from krater.controller.reports import departures
 from krater.controller.scheduler.filters import Ask
 from krater.controller.scheduler.select import REFUSAL, select
 from krater.controller.scheduler.weighers import WEIGHERS
@@ -87,6 +88,7 @@ class Workloads:
 
         def forget(tx: Tx) -> None:
             for row in tx.workloads.by_ids([workload.id]):
+                tx.departures.add(departures(row, at))
                 tx.quotas.charge(row.project_id, given_back(row), _NO_LIMITS)
                 tx.actions.finish(row.id, row.intent.generation, None, at)
                 tx.workloads.delete(row.id)

@@ -22,6 +22,7 @@ from krater.model.network import Network, Port, Subnet
 from krater.model.node import Capacity, Inventory, Node
 from krater.model.quota import Limits, Usage
 from krater.model.workload import Intent, Kind, Resources, WorkloadSpec
+from krater.store.departures import Departure, Departures
 from krater.store.records import EVERYBODY, Action, ActionEvent, Image, Page, Scope, Workload, WorkloadQuery
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "ActionEvent",
     "Actions",
     "Allocations",
+    "Departure",
+    "Departures",
     "Image",
     "Images",
     "Networks",
@@ -305,6 +308,7 @@ class Tx(Protocol):
 
     workloads: Workloads
     actions: Actions
+    departures: Departures
     nodes: Nodes
     allocations: Allocations
     quotas: Quotas

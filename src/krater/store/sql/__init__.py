@@ -12,9 +12,11 @@ from sqlalchemy import Engine
 
 from krater.clock import Now, utc_now
 from krater.errors import Unavailable
+from krater.store.departures import Departures
 from krater.store.interfaces import Actions, Allocations, Images, Networks, Nodes, Quotas, Tokens, Tx, Workloads
 from krater.store.sql.actions import SqlActions
 from krater.store.sql.allocations import SqlAllocations
+from krater.store.sql.departures import SqlDepartures
 from krater.store.sql.documents import DecodeCache
 from krater.store.sql.engine import SQLITE, open_engine, transact, transact_together
 from krater.store.sql.images import SqlImages
@@ -45,6 +47,7 @@ class SqlTx:
         self._workloads = SqlWorkloads(link)
         self.workloads: Workloads = self._workloads
         self.actions: Actions = SqlActions(link)
+        self.departures: Departures = SqlDepartures(link)
         self.nodes: Nodes = SqlNodes(link)
         self.allocations: Allocations = SqlAllocations(link)
         self.quotas: Quotas = SqlQuotas(link)

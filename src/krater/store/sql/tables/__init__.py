@@ -3,6 +3,7 @@
 `migrations/` makes the same, step by step; a test holds the two together.
 """
 
+from krater.store.sql.tables.departures import departures
 from krater.store.sql.tables.kinds import metadata, to_cores, to_micros, to_millionths
 from krater.store.sql.tables.networks import addresses, networks, ports, subnets
 from krater.store.sql.tables.nodes import claims, images, nodes
@@ -14,6 +15,7 @@ __all__ = [
     "actions",
     "addresses",
     "claims",
+    "departures",
     "images",
     "members",
     "metadata",

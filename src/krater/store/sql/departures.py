@@ -1,0 +1,64 @@
+"""Containers that are gone."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from krater.errors import Conflict, NotFound
+from krater.store.departures import Departure
+from krater.store.interfaces import Scope
+from krater.store.sql.link import Link
+from krater.store.sql.tables import departures as t
+
+_MOST = 10_000
+"""Pruning takes no longer than this allows; the rest goes the next time."""
+
+_RECORD = select(t.c.id, t.c.project_id, t.c.user_id, t.c.name, t.c.node, t.c.gone_at)
+
+
+class SqlDepartures:
+    """Containers that are gone."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def add(self, departures: Iterable[Departure]) -> None:
+        """The first word on a container counts."""
+        wanted = {departure.id: departure for departure in departures}
+        known = {row[0] for row in self._link.rows(select(t.c.id).where(t.c.id.in_(sorted(wanted))))}
+        new = [_columns(departure) for id, departure in wanted.items() if id not in known]
+        if new:
+            self._link.run(insert(t), new)
+
+    def get(self, scope: Scope, ident: str, since: datetime) -> Departure:
+        """By id, else by name."""
+        for column in (t.c.id, t.c.name):
+            statement = _RECORD.where(column == ident, t.c.gone_at >= since).limit(2)
+            if scope.project is not None:
+                statement = statement.where(t.c.project_id == scope.project)
+            rows = self._link.rows(statement)
+            if len(rows) > 1:
+                raise Conflict(f"Several of your containers that are gone were named {ident}; use the id.")
+            if rows:
+                return Departure(*rows[0])
+        raise NotFound(f"No container {ident} is gone whose log is kept.")
+
+    def prune(self, before: datetime) -> int:
+        """Forget the old ones."""
+        old = [row[0] for row in self._link.rows(select(t.c.id).where(t.c.gone_at < before).limit(_MOST))]
+        if old:
+            self._link.run(delete(t).where(t.c.id.in_(old)))
+        return len(old)
+
+
+def _columns(departure: Departure) -> dict[str, Any]:
+    return {
+        "id": departure.id,
+        "project_id": departure.project_id,
+        "user_id": departure.user_id,
+        "name": departure.name,
+        "node": departure.node,
+        "gone_at": departure.gone_at,
+    }
