@@ -188,6 +188,13 @@ entries = st.lists(
 )
 
 
+def test_a_carriage_return_ends_no_line(tmp_path: Path) -> None:
+    log = Writer(tmp_path)
+    for percent in range(5):
+        log.write(b"%d %%\r%d %%" % (percent, percent + 1))
+    assert log.read(tail=2) == b"3 %\r4 %\n4 %\r5 %\n"
+
+
 @settings(max_examples=150, deadline=None)
 @given(entries, st.integers(0, 5), st.booleans(), st.integers(0, 12))
 def test_every_reading_agrees_with_the_plain_one(

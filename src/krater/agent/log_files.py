@@ -135,7 +135,7 @@ def start_of_tail(files: list[LogFile], lines: int, wants: Callable[[bytes], boo
     left = lines + 1
     for index in range(len(files) - 1, -1, -1):
         for offset, block in files[index].blocks_backwards():
-            entries = [parse_entry(raw) for raw in block.splitlines(keepends=True)]
+            entries = [parse_entry(raw) for raw in block.split(b"\n") if raw]  # a carriage return ends no line
             left -= sum(entry.is_end and wants(entry.stream) for entry in entries)
             if left < 0:
                 return Place(index, offset)

@@ -6,7 +6,9 @@ the file's inode and first time stamp, so that it stays right when files are rot
 """
 
 import asyncio
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from krater.agent.log_files import LogFile, Place, open_all, start_near_end, start_of_tail, start_since
@@ -26,11 +28,20 @@ _LONGEST_WAIT = 300.0
 
 
 class LogReader:
-    """Answers requests for logs, in threads. `path` tells where a container's log is."""
+    """Answers requests for logs, in threads. `path` tells where a container's log is.
+
+    Who waits for more costs a look at the size of a file now and then: it is read only when that has changed.
+    """
 
     def __init__(self, path: Callable[[str], str]) -> None:
         self._path = path
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def stir(self, container: str) -> None:
+        """Something happened to a container: whoever waits for its log is answered, to look at it."""
+        for stirred in self._waiting.get(container, ()):
+            stirred.set()
 
     def has(self, container: str) -> bool:
         """Whether there is a log, of a container that is here or was."""
@@ -38,18 +49,43 @@ class LogReader:
 
     async def read(self, request: Logs) -> LogsAnswer:
         """The log as asked for. With a cursor and a `wait`: as soon as there is more, or when the time is over."""
-        path = self._path(request.container)
+        path, stirred = self._path(request.container), asyncio.Event()
         end = asyncio.get_running_loop().time() + min(request.wait, _LONGEST_WAIT)
-        cursor, pause = request.cursor, _FIRST_LOOK
-        while True:
-            async with self._room:
-                answer = await asyncio.to_thread(read_log, path, request, cursor)
-            left = end - asyncio.get_running_loop().time()
-            if answer.text or not request.cursor or left <= 0:
-                return answer
-            cursor = answer.cursor
-            await asyncio.sleep(min(pause, left))
+        cursor = request.cursor
+        self._waiting.setdefault(request.container, set()).add(stirred)
+        try:
+            while True:
+                mark = _mark(path)
+                async with self._room:
+                    answer = await asyncio.to_thread(read_log, path, request, cursor)
+                is_late = asyncio.get_running_loop().time() >= end
+                if answer.text or not request.cursor or is_late or stirred.is_set():
+                    return answer
+                if answer.cursor == cursor:
+                    await self._changed(path, mark, end, stirred)
+                cursor = answer.cursor
+        finally:
+            others = self._waiting[request.container]
+            others.discard(stirred)
+            if not others:
+                del self._waiting[request.container]
+
+    async def _changed(self, path: str, mark: object, end: float, stirred: asyncio.Event) -> None:
+        """Until the file is another or has another size, something else happened, or it is time."""
+        pause = _FIRST_LOOK
+        while (left := end - asyncio.get_running_loop().time()) > 0 and _mark(path) == mark and not stirred.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stirred.wait(), min(pause, left))
             pause = min(pause * 1.5, _LAST_LOOK)
+
+
+def _mark(path: str) -> tuple[int, int] | None:
+    """What changes whenever something was written."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size
 
 
 def read_log(path: str, request: Logs, cursor: str = "") -> LogsAnswer:

@@ -175,6 +175,7 @@ class Agent:
         while True:
             try:
                 async for container in self._runtime.events():
+                    self._log_reader.stir(container)
                     self._reconciler.wake(self._workloads.owner(container))
             except Exception as problem:
                 _log.warning("the engine's events broke off", reason=str(problem), exc_info=unexpected(problem))

@@ -21,6 +21,7 @@ from krater.api.rendering import Renderer
 from krater.api.requests import Backing, Request, attach, request_of, send_answer
 from krater.api.router import Router, public_paths
 from krater.api.routes import ROUTES
+from krater.api.streaming import send_stream
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
 from krater.cloud.interfaces import Identity, Networks, OwnNetworks
@@ -151,7 +152,11 @@ class Dispatcher:
             minor = microversions.requested_minor(request.headers.get(b"openstack-api-version"))
             microversions.check(minor, route.versions, f"{route.method} /v1{route.path}")
             request.minor = minor
-        await send_answer(send, await route.handler(request))
+        answer = await route.handler(request)
+        if answer.stream is None:
+            await send_answer(send, answer)
+        else:
+            await send_stream(send, request.receive, answer.status, answer.headers, answer.stream)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -1,12 +1,13 @@
 """One request as handlers see it, and the answer they give. Plain ASGI underneath, read only as far as needed."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
+from krater.api.streaming import Streams
 from krater.bus.interfaces import Bus
 from krater.clock import Now
 from krater.cloud.interfaces import Caller, Networks, OwnNetworks
@@ -27,11 +28,12 @@ JSON_TYPE = (b"content-type", b"application/json")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back. `body` is JSON unless `headers` bring a content type of their own."""
+    """What goes back. `body` is JSON unless `headers` bring a content type of their own. A `stream` replaces it."""
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    stream: AsyncGenerator[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Backing:
     renderer: "Renderer"
     now: Now
     openapi: bytes
+    streams: Streams = field(default_factory=Streams)
 
 
 class Request:

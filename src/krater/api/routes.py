@@ -15,6 +15,7 @@ from krater.api.handlers import (
     hosts,
     images,
     live,
+    logs,
     networks,
     operations,
     services,
@@ -95,7 +96,10 @@ OPERATIONS = (
     _on_container("pause", operations.pause, 202),
     _on_container("unpause", operations.unpause, 202),
     _on_container("kill", live.kill, 202, either=arguments.Kill),
-    _on_container("logs", live.logs, 200, method="GET", query=arguments.LogsQuery),
+    _on_container("logs", logs.show, 200, method="GET", query=arguments.LogsQuery),
+    _on_container(
+        "logs/stream", logs.stream, 200, method="GET", query=arguments.LogsStreamQuery, rule="container:logs"
+    ),
     _on_container("execute", live.execute, 200, either=arguments.Execute, answer=answers.ExecuteResult),
     _on_container("top", live.top, 200, method="GET", query=arguments.TopQuery, answer=answers.TopResult),
     _on_container("stats", live.stats, 200, method="GET", answer=answers.StatsResult),

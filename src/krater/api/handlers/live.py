@@ -1,9 +1,7 @@
-"""Requests that a container's node answers now: logs, execute, top, stats, signals. Nothing of them is stored."""
+"""Requests that a container's node answers now: execute, top, stats, signals. Nothing of them is stored."""
 
 import re
 import signal
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from krater.api.commands import workloads as commands
@@ -11,30 +9,22 @@ from krater.api.commands.workloads import Asking
 from krater.api.handlers.answers import ACCEPTED, found
 from krater.api.handlers.asking import asking_of, change
 from krater.api.requests import Answer, Request
-from krater.api.schemas.actions import Execute, Kill, LogsQuery, TopQuery
+from krater.api.schemas.actions import Execute, Kill, TopQuery
 from krater.api.schemas.answers import ExecuteResult, StatsResult, TopResult
 from krater.api.schemas.decoding import decode_arguments, decode_query
 from krater.api.schemas.fields import truth
 from krater.api.specs import split_words
 from krater.bus.interfaces import Request as BusRequest
 from krater.bus.interfaces import node_target
-from krater.bus.messages import Exec, Logs, Signal, Stats, Top
+from krater.bus.messages import Exec, Signal, Stats, Top
 from krater.errors import Invalid, KraterError, Unavailable, Unsupported
 from krater.store.interfaces import Workload
 
 T = TypeVar("T")
 
 _NODE_AWAY = "container-host-not-up"
-# Following a log: where the answer before ended, and how many seconds to wait for more. Headers, not query keys: the
-# same client works with servers that refuse keys they do not know.
-CURSOR_HEADER, WAIT_HEADER = b"x-krater-log-cursor", b"x-krater-log-wait"
-_WAIT = re.compile(rb"[0-9]{1,3}(\.[0-9]{1,3})?")
-_LONGEST_WAIT = 30.0
-
 _MIB = 1 << 20
 _OVERTIME = 5.0
-_SINCE = "%Y-%m-%d %H:%M:%S,%f"
-_EPOCH = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _DIGITS = re.compile(r"[0-9]{1,3}")
 
 
@@ -45,6 +35,11 @@ async def call_node(
     node = workload.placement.node
     if node is None:
         raise Unavailable("The container has no node yet: try again in a moment.", code=_NODE_AWAY)
+    return await ask_node(request, asking, node, message, extra)
+
+
+async def ask_node(request: Request, asking: Asking, node: str, message: BusRequest[T], extra: float = 0.0) -> T:
+    """Ask a node by its id, `extra` seconds longer than usual."""
     if not asking.nodes.is_alive(node, asking.at):
         raise _no_answer()
     target, timeout = node_target(node), request.backing.settings.api.node_timeout + extra
@@ -70,45 +65,6 @@ async def _ready(request: Request, operation: str) -> tuple[Asking, Workload]:
     asking, ident = await asking_of(request), request.params["container"]
     workload = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
     return asking, workload
-
-
-async def logs(request: Request) -> Answer:
-    """What the container wrote, as one JSON string."""
-    ask = decode_query(request, LogsQuery)
-    since = _since(ask.since)
-    asking, workload = await _ready(request, "logs")
-    if workload.placement.node is None:
-        return found("")
-    message = Logs(
-        workload.id,
-        stdout=truth(ask.stdout),
-        stderr=truth(ask.stderr),
-        timestamps=truth(ask.timestamps),
-        tail=int(ask.tail) if ask.tail.isdigit() else None,
-        since=since,
-        limit=request.backing.settings.api.log_limit,
-        cursor=request.headers.get(CURSOR_HEADER, b"").decode("latin-1"),
-        wait=_wait(request.headers.get(WAIT_HEADER, b"")),
-    )
-    answer = await call_node(request, asking, workload, message, extra=message.wait)
-    text = found(answer.text.decode(errors="replace"))
-    return replace(text, headers=((CURSOR_HEADER, answer.cursor.encode("latin-1")),))
-
-
-def _wait(text: bytes) -> float:
-    """Seconds to wait for news of a followed log. Anything else is none: it is only a wish."""
-    return min(float(text), _LONGEST_WAIT) if _WAIT.fullmatch(text) else 0.0
-
-
-def _since(text: str) -> float | None:
-    if text in ("", "None"):
-        return None
-    if _EPOCH.fullmatch(text):
-        return float(text)
-    try:
-        return datetime.strptime(text if "," in text else f"{text},0", _SINCE).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise Invalid("since: expected seconds since 1970, or YYYY-MM-DD HH:MM:SS,mmm in UTC", field="since") from None
 
 
 async def execute(request: Request) -> Answer:

@@ -51,6 +51,12 @@ class LogsQuery(Struct):
     since: Annotated[str, Meta(max_length=40, description="seconds since 1970, or YYYY-MM-DD HH:MM:SS,mmm")] = ""
 
 
+class LogsStreamQuery(LogsQuery):
+    """Which part of a log, and whether to go on."""
+
+    follow: BooleanExtended = True
+
+
 class Execute(Struct):
     """A command to run inside."""
 
