@@ -45,6 +45,9 @@ async def test_what_is_asked_for_is_stored_and_shown(
     assert [c["healthcheck"] for c in listed] == [shown]
 
 
+NO_NUMBERS: tuple[Any, ...] = (-1, "-1", 1.5, "1.5", "often", "", "30s", "²", True, [5], {}, 10**30)
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -61,7 +64,7 @@ async def test_what_is_asked_for_is_stored_and_shown(
         ({"cmd": "a\0b"}, "NUL"),
         *(({"cmd": "true", key: bad}, f"healthcheck.{key}: expected an object of cmd")
           for key in ("interval", "timeout", "retries")
-          for bad in (-1, "-1", 1.5, "1.5", "often", "", "30s", "²", True, [5], {}, 10**30)),
+          for bad in NO_NUMBERS),
         *(({"cmd": "true", key: bad}, f"healthcheck.{key}: {bad} is out of range")
           for key, bad in (("interval", 86401), ("timeout", 601), ("retries", 1001), ("interval", 10**18))),
         ({"cmd": "true", "interval": "99999999999"}, "healthcheck.interval: 99999999999 is out of range"),

@@ -1,6 +1,8 @@
 """What every engine promises."""
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -181,6 +183,35 @@ async def test_a_stopped_container_has_exited(node: Node, engine: Engine) -> Non
     assert found.state is ContainerState.EXITED
     assert found.exit_code in (137, 143)
     assert found.finished_at is not None
+
+
+async def test_the_reason_of_a_stop_nobody_asked_for_is_recorded_until_the_next_start(
+    node: Node, engine: Engine
+) -> None:
+    container = await running(node, engine)
+    await engine.stop(container, 1, "It was ill.")
+    ended = await seen(engine, container)
+    assert (ended.state, ended.cut_off) == (ContainerState.EXITED, "It was ill.")
+    again = await node.crashed(engine)
+    assert (await seen(again, container)).cut_off == "It was ill."
+    await again.start(container, 1, 1, node.netns)
+    assert (await seen(again, container)).cut_off is None
+    await again.stop(container, 1)
+    assert (await seen(again, container)).cut_off is None
+    await again.stop(container, 1, "Too late: it had ended.")
+    assert (await seen(again, container)).cut_off is None
+
+
+async def test_removing_what_is_not_there_dates_its_log_and_is_success(node: Node, engine: Engine) -> None:
+    container = await running(node, engine, config(("echo", "hello")))
+    await exited(engine, container)
+    directory = Path(engine.log_path(container)).parent
+    os.utime(directory, (1, 1))
+    before = time.time()
+    await engine.remove(container)
+    assert directory.stat().st_mtime >= before - 1
+    await engine.remove(container)
+    await engine.remove(NOBODY)
 
 
 async def test_stopping_what_does_not_run_is_success(node: Node, engine: Engine) -> None:

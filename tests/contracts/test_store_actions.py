@@ -7,7 +7,7 @@ import pytest
 
 from krater.errors import Conflict, Invalid, NotFound
 from krater.model.assignment import NodeImage, StepEvent
-from krater.store.interfaces import EVERYBODY, Action, Image, Page, Scope, Store, Tx
+from krater.store.interfaces import EVERYBODY, Action, Departure, Image, Page, Scope, Store, Tx
 from tests.support.stores import ANN, BOB, T0, Clock, action, workload
 
 LATER = T0 + timedelta(seconds=5)
@@ -194,3 +194,50 @@ class TestTokens:
         await store.write(lambda tx: tx.tokens.revoke("t2", clock.now + timedelta(seconds=5)))
         assert await store.read(lambda tx: tx.tokens.is_revoked("t2"))
         assert not await store.read(lambda tx: tx.tokens.is_revoked("t1"))
+
+
+def departure(id: str, name: str = "web", project: str = "p-ann", after: float = 0) -> Departure:
+    return Departure(id, project, "u-ann", name, "n1", T0 + timedelta(seconds=after))
+
+
+class TestDepartures:
+    async def left(self, store: Store, *departures: Departure) -> None:
+        await store.write(lambda tx: tx.departures.add(departures))
+
+    async def found(self, store: Store, scope: Scope, ident: str) -> Departure:
+        return await store.read(lambda tx: tx.departures.get(scope, ident, T0))
+
+    async def test_they_are_found_by_id_and_by_name_in_their_project(self, store: Store) -> None:
+        await self.left(store, departure("a"), departure("b", "db"), departure("c", project="p-bob"))
+        for scope, ident, id in (
+            (ANN, "a", "a"),
+            (ANN, "web", "a"),
+            (ANN, "db", "b"),
+            (BOB, "web", "c"),
+            (EVERYBODY, "c", "c"),
+        ):
+            assert (await self.found(store, scope, ident)).id == id
+        for scope, ident in ((BOB, "a"), (ANN, "c"), (ANN, "none"), (BOB, "db")):
+            with pytest.raises(NotFound):
+                await self.found(store, scope, ident)
+
+    async def test_several_of_a_name_need_the_id(self, store: Store) -> None:
+        await self.left(store, departure("a"), departure("b"))
+        with pytest.raises(Conflict):
+            await store.read(lambda tx: tx.departures.get(ANN, "web", T0))
+        assert (await store.read(lambda tx: tx.departures.get(ANN, "b", T0))).id == "b"
+
+    async def test_the_first_word_on_one_counts(self, store: Store) -> None:
+        await self.left(store)
+        await self.left(store, departure("a"), departure("a", after=5))
+        await self.left(store, departure("a", "other", after=9))
+        assert await store.read(lambda tx: tx.departures.get(ANN, "a", T0)) == departure("a")
+
+    async def test_the_old_ones_are_not_found_and_then_forgotten(self, store: Store) -> None:
+        await self.left(store, departure("a"), departure("b", after=10))
+        with pytest.raises(NotFound):
+            await store.read(lambda tx: tx.departures.get(ANN, "a", LATER))
+        assert (await store.read(lambda tx: tx.departures.get(ANN, "web", LATER))).id == "b"
+        assert await store.write(lambda tx: tx.departures.prune(LATER)) == 1
+        with pytest.raises(NotFound):
+            await store.read(lambda tx: tx.departures.get(ANN, "a", T0))

@@ -221,6 +221,25 @@ def test_forced_removal_of_nothing_is_fine(two: FakeApi, krater: Terminal) -> No
     assert krater("rm", "nothing").code == 1
 
 
+def test_the_log_of_a_container_that_is_gone_can_be_read_and_not_followed(two: FakeApi, krater: Terminal) -> None:
+    two.answers["GET /containers/aaaa9999-0000/logs"] = lambda _: (200, "last words\n")
+    assert krater("logs", "aaaa9999-0000").out == "last words\n"
+    assert krater("logs", "-f", "aaaa9999-0000").out == "last words\n"
+    never = krater("logs", "aaaa8888-0000")
+    assert (never.code, never.out) == (1, "")
+    assert "No such container" in never.err
+
+
+def test_health_is_shown(api: FakeApi, krater: Terminal) -> None:
+    check = {"test": "wget -q localhost", "interval": 30, "retries": 3}
+    words = {"status_detail": "Up 5 mins (unhealthy)", "status_reason": "Its health check failed 3 times in a row"}
+    api.containers = [container("web", uuid="aaaa1111-0000", healthcheck=check, **words)]
+    assert "Up 5 mins (unhealthy)" in krater("ps").out
+    shown = krater("show", "web").out
+    assert "wget -q localhost (every 30s, failing 3 times)" in shown
+    assert "failed 3 times in a row" in shown
+
+
 def test_logs_come_as_they_are(two: FakeApi, krater: Terminal) -> None:
     two.answers["GET /logs"] = lambda _: (200, "no newline ü\x1b[31m")
     assert krater("logs", "web", "-n", "5").out == "no newline ü\x1b[31m"

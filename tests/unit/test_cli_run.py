@@ -15,8 +15,8 @@ from tests.support.fake_api import Asked, FakeApi, container, fake_api, refusal
 from tests.support.terminal import Terminal, start_krater
 
 NOTHING: dict[str, Any] = dict.fromkeys(
-    ("name", "cpu", "memory", "disk", "workdir", "entrypoint", "restart", "hostname", "zone", "pull")
-) | {"env": (), "env_file": (), "label": (), "net": (), "interactive": False, "tty": False}
+    ("name", "cpu", "memory", "disk", "workdir", "entrypoint", "restart", "hostname", "zone", "pull", "healthcheck")
+) | {"env": (), "env_file": (), "label": (), "net": (), "interactive": False, "tty": False, "auto_heal": False}
 
 ENDED = {"status": "Stopped", "status_detail": "Exited(3) 1 seconds ago "}
 
@@ -245,3 +245,31 @@ def test_moments() -> None:
     assert abs(int(since("2h")) - (time.time() - 7200)) < 5
     with pytest.raises(click.BadParameter):
         since("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("cmd=true", {"cmd": "true"}),
+        (
+            "cmd=curl -f localhost || exit 1,interval=30s,retries=3,timeout=5s",
+            {"cmd": "curl -f localhost || exit 1", "interval": 30, "retries": 3, "timeout": 5},
+        ),
+        ("interval=2m,cmd=echo a, b,timeout=1h", {"interval": 120, "cmd": "echo a, b", "timeout": 3600}),
+        ("cmd=a=b,c=d,interval=7", {"cmd": "a=b,c=d", "interval": 7}),
+    ],
+)  # fmt: skip
+def test_a_health_check_is_written_as_for_zun(text: str, asked: dict[str, Any]) -> None:
+    found = wanted("alpine", (), NOTHING | {"healthcheck": text, "auto_heal": True})
+    assert found == {"image": "alpine", "healthcheck": asked, "auto_heal": True}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "true", "cmd=", "interval=5s", "cmd=true,interval=often", "cmd=true,interval=5d", "cmd=true,retries=3s",
+     "cmd=true,timeout=-1", "cmd=true,cmd=false", "cmd=true,timeout=1s,timeout=2s", "cmd=true,interval=²",
+     "interval=5s,colour=red,cmd=true"],
+)  # fmt: skip
+def test_a_health_check_that_makes_no_sense_is_misuse(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        wanted("alpine", (), NOTHING | {"healthcheck": text})

@@ -6,11 +6,13 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from krater.agent import logs
 from krater.agent.log_files import LogKeeper
 from krater.agent.log_lines import seconds_of
 from krater.agent.logs import LogReader, read_log
@@ -257,8 +259,53 @@ def test_large_logs_are_rotated_and_those_of_the_gone_are_deleted(tmp_path: Path
         if is_old:
             os.utime(path, (old, old))
             os.utime(path.parent, (old, old))
-    asyncio.run(LogKeeper(runtime, 4096, keep=500).keep())
+    asyncio.run(LogKeeper(runtime, 4096, keep=500, room=1 << 20).keep())
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*log*")) == [
         "large/container.log.1",
         "small/container.log",
     ]
+
+
+def test_logs_of_the_gone_have_so_much_room_together_and_the_oldest_give_way(tmp_path: Path) -> None:
+    runtime = FakeRuntime(FakeEngineWorld(logs=str(tmp_path)))
+    for age, name in enumerate(("newest", "newer", "older")):
+        path = Path(runtime.log_path(name))
+        path.parent.mkdir()
+        path.write_bytes(b"x" * 400)
+        when = time.time() - 10 * age
+        os.utime(path, (when, when))
+        os.utime(path.parent, (when, when))
+    asyncio.run(LogKeeper(runtime, 4096, keep=500, room=1000).keep())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["newer", "newest"]
+
+
+async def test_who_waits_is_answered_when_something_happens_to_the_container(log: Writer, tmp_path: Path) -> None:
+    log.write(b"0")
+    reader = LogReader(lambda _: str(log.path))
+    first = await reader.read(Logs("c"))
+    waiting = asyncio.create_task(reader.read(Logs("c", cursor=first.cursor, wait=60)))
+    await asyncio.sleep(0.05)
+    reader.stir("another")
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    reader.stir("c")
+    async with asyncio.timeout(5):
+        assert (await waiting).text == b""
+    reader.stir("c")
+
+
+async def test_who_waits_does_not_have_the_log_read_in_vain(log: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    original = logs.read_log
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return original(*arguments)
+
+    monkeypatch.setattr(logs, "read_log", counted)
+    log.write(b"0")
+    reader = LogReader(lambda _: str(log.path))
+    first = await reader.read(Logs("c"))
+    await asyncio.gather(*(reader.read(Logs("c", cursor=first.cursor, wait=0.5)) for _ in range(20)))
+    assert reads <= 1 + 20 * 2

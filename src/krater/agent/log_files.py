@@ -20,7 +20,7 @@ _LONGEST_LINE = 1 << 20
 _BLOCK = 64 << 10
 _MOST_FILES = 100
 _LONGEST_STAMP = 64
-_PRUNE_EVERY = 3600.0
+_PRUNE_EVERY = 60.0
 _IN_USE = 60.0
 
 
@@ -153,14 +153,18 @@ def start_since(files: list[LogFile], since: float) -> Place:
 
 
 class LogKeeper:
-    """Bounds the logs: rotates those that are too large, deletes those of containers that are long gone."""
+    """Bounds the logs: rotates those that are too large, deletes those of containers that are long gone.
 
-    def __init__(self, engine: Engine, largest: int, keep: float) -> None:
+    `keep` is for how many seconds, `room` in how many bytes all together: when that is not enough, the oldest go.
+    """
+
+    def __init__(self, engine: Engine, largest: int, keep: float, room: int) -> None:
         self._engine = engine
         self._root = Path(engine.log_path("any")).parent.parent
         self._largest = largest
         self._keep = keep
-        self._pruned_at = 0.0
+        self._room = room
+        self._pruned_at = float("-inf")
 
     async def keep(self) -> None:
         """One round."""
@@ -169,7 +173,7 @@ class LogKeeper:
                 await self._engine.rotate_log(container)
             except KraterError as problem:
                 _log.warning("a log cannot be rotated", container=container, reason=problem.message)
-        if time.monotonic() - self._pruned_at >= _PRUNE_EVERY or not self._pruned_at:
+        if time.monotonic() - self._pruned_at >= min(_PRUNE_EVERY, self._keep):
             here = await self._engine.list()
             await asyncio.to_thread(self._prune, set(here))
             self._pruned_at = time.monotonic()
@@ -187,10 +191,14 @@ class LogKeeper:
         return found
 
     def _prune(self, here: set[str]) -> None:
-        """Delete the logs of containers that are not here and did not write for long."""
-        oldest = time.time() - self._keep
-        for directory in self._directories():
-            if directory.name not in here and _last_change(directory) < oldest:
+        """Delete the logs of containers that are not here, and are not for long, or take too much room."""
+        oldest, room = time.time() - self._keep, self._room
+        kept = [
+            (*_age_and_size(directory), directory) for directory in self._directories() if directory.name not in here
+        ]
+        for changed_at, size, directory in sorted(kept, key=lambda one: one[0], reverse=True):
+            room -= size
+            if changed_at < oldest or room < 0:
                 shutil.rmtree(directory, ignore_errors=True)
 
     def _directories(self) -> Iterator[os.DirEntry[str]]:
@@ -201,9 +209,12 @@ class LogKeeper:
             return
 
 
-def _last_change(directory: os.DirEntry[str]) -> float:
-    """When anything in it was written last."""
-    times = [directory.stat().st_mtime]
+def _age_and_size(directory: os.DirEntry[str]) -> tuple[float, int]:
+    """When anything in it was written last, or its container was removed, and how many bytes it holds."""
+    times, size = [directory.stat().st_mtime], 0
     with os.scandir(directory) as files:
-        times += [file.stat(follow_symlinks=False).st_mtime for file in files]
-    return max(times)
+        for file in files:
+            found = file.stat(follow_symlinks=False)
+            times.append(found.st_mtime)
+            size += found.st_size
+    return max(times), size

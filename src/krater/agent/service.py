@@ -89,7 +89,7 @@ class Agent:
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
         self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
         self._log_reader = LogReader(runtime.log_path)
-        self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs)
+        self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
 
     async def run(self) -> None:
         """Live. Requests are answered from the first moment, also while the engine is not there yet."""

@@ -8,7 +8,16 @@ from krater.cli.arguments import container_argument, format_option
 from krater.cli.arguments import memory as memory_amount
 from krater.cli.connection import pass_client
 from krater.cli.tables import Column, show_json, show_panel, show_table
-from krater.cli.words import addresses, mebibytes, moment, progress_words, short_id, status_color, status_words
+from krater.cli.words import (
+    addresses,
+    health_check_words,
+    mebibytes,
+    moment,
+    progress_words,
+    short_id,
+    status_color,
+    status_words,
+)
 from krater.client import Client
 from krater.client.answers import Container
 
@@ -117,6 +126,7 @@ def _facts(c: Container) -> list[tuple[str, str | list[str]]]:
         ("Addresses", [f"{a['addr']} on {net}" for net, found in (c["addresses"] or {}).items() for a in found]),
         ("Ports", ", ".join(map(str, c["ports"] or []))),
         ("Restart", restart if policy else ""),
+        ("Health check", health_check_words(c)),
         ("Flags", ", ".join(flags)),
         ("Environment", [f"{key}={value}" for key, value in sorted((c["environment"] or {}).items())]),
         ("Labels", [f"{key}={value}" for key, value in sorted((c["labels"] or {}).items())]),

@@ -34,6 +34,12 @@ _OPTIONS = (
     click.option("-w", "--workdir", metavar="DIR", help="Directory its command starts in."),
     click.option("--entrypoint", metavar="COMMAND", help="Instead of the image's; words as a shell splits them."),
     click.option("--restart", metavar="POLICY", help="no, always, on-failure[:TIMES] or unless-stopped."),
+    click.option(
+        "--healthcheck",
+        metavar="cmd=COMMAND[,interval=30s][,timeout=30s][,retries=3]",
+        help="A command inside that tells whether it is well; --restart or --auto-heal restart it when it is not.",
+    ),
+    click.option("--auto-heal", is_flag=True, help="Make it anew when it is lost; restart it when it is ill."),
     click.option("--hostname", metavar="NAME", help="Host name it sees."),
     click.option("--net", multiple=True, metavar="NETWORK[,v4=IP][,v6=IP]", help="Network, or port=ID; repeatable."),
     click.option("--zone", metavar="ZONE", help="Availability zone."),
@@ -61,6 +67,8 @@ def wanted(image: str, command: tuple[str, ...], options: Mapping[str, Any]) -> 
         "environment": {**_from_files(options["env_file"]), **_environment(options["env"])},
         "labels": {key: value for key, _, value in (text.partition("=") for text in options["label"])},
         "restart_policy": _restart(options["restart"]),
+        "healthcheck": healthcheck(options["healthcheck"]),
+        "auto_heal": options["auto_heal"],
         "nets": [_net(text) for text in options["net"]],
         "image_pull_policy": _PULL.get(options["pull"]),
         "availability_zone": options["zone"],
@@ -116,6 +124,51 @@ def _restart(text: str | None) -> dict[str, str] | None:
             f"{text!r}: expected no, always, on-failure[:TIMES] or unless-stopped.", param_hint="--restart"
         )
     return {"Name": name, "MaximumRetryCount": times or "0"}
+
+
+_CHECK_KEYS = ("cmd", "interval", "timeout", "retries")
+_CHECK_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def healthcheck(text: str | None) -> dict[str, str | int] | None:
+    """`cmd=curl -f localhost,interval=30s,retries=3`, as the API wants it. A comma within the command stays in it."""
+    if text is None:
+        return None
+    found: dict[str, str | int] = {}
+    for key, value in _check_parts(text):
+        if key in found:
+            raise click.BadParameter(f"{text!r}: {key} is given twice.", param_hint="--healthcheck")
+        found[key] = value if key == "cmd" else _check_number(key, value)
+    if not str(found.get("cmd", "")).strip():
+        raise click.BadParameter(
+            f"{text!r}: expected cmd=COMMAND[,interval=30s][,timeout=30s][,retries=3].", param_hint="--healthcheck"
+        )
+    return found
+
+
+def _check_parts(text: str) -> list[tuple[str, str]]:
+    """Keys and values. A piece that does not begin with a key belongs to what is before it."""
+    parts: list[tuple[str, str]] = []
+    for piece in text.split(","):
+        key, equals, value = piece.partition("=")
+        if equals and key.strip() in _CHECK_KEYS:
+            parts.append((key.strip(), value.strip()))
+        elif parts and parts[-1][0] == "cmd":
+            parts[-1] = ("cmd", f"{parts[-1][1]},{piece}")
+        else:
+            raise click.BadParameter(
+                f"{text!r}: {piece!r} is none of {', '.join(f'{key}=' for key in _CHECK_KEYS)}.",
+                param_hint="--healthcheck",
+            )
+    return parts
+
+
+def _check_number(key: str, value: str) -> int:
+    number, unit = (value, "") if key == "retries" or value[-1:].isdigit() else (value[:-1], value[-1:])
+    if not (number.isascii() and number.isdigit()) or unit not in _CHECK_UNITS:
+        shape = "a whole number" if key == "retries" else "a time such as 30s, 5m or 1h"
+        raise click.BadParameter(f"{key}={value}: expected {shape}.", param_hint="--healthcheck")
+    return int(number) * _CHECK_UNITS[unit]
 
 
 def _net(text: str) -> dict[str, str]:

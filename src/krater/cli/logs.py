@@ -8,7 +8,7 @@ import click
 from krater.cli.arguments import container_argument
 from krater.cli.arguments import since as since_moment
 from krater.cli.connection import pass_client
-from krater.client import Client
+from krater.client import Client, NotFound
 
 
 @click.command()
@@ -24,10 +24,16 @@ from krater.client import Client
 @click.option("-t", "--timestamps", is_flag=True, help="The moment before each line.")
 @pass_client
 def logs(client: Client, container: str, follow: bool, tail: str | None, since: str | None, timestamps: bool) -> None:
-    """Print what a container wrote, on stdout, exactly as it wrote it."""
+    """Print what a container wrote, on stdout, exactly as it wrote it.
+
+    The log of a container that was removed is kept for a while: name it by its whole id, or by its name.
+    """
     if tail is not None and tail != "all" and not tail.isdigit():
         raise click.BadParameter(f"{tail!r} is no number of lines.", param_hint="--tail")
-    uuid = client.containers.find(container)["uuid"]
+    try:
+        uuid = client.containers.find(container)["uuid"]
+    except NotFound:  # its log may be kept all the same; if not, the server says that there is no such container
+        uuid, follow = container, False
     if follow:
         write(client.containers.follow(uuid, timestamps=timestamps, tail=tail, since=since))
     elif tail != "0":

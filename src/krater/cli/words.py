@@ -61,7 +61,19 @@ def status_color(container: Container) -> str | None:
         return "red"
     if container["task_state"] or status in ("Creating", "Restarting", "Rebuilding", "Deleting", "Paused"):
         return "yellow"
+    if "(unhealthy)" in (container["status_detail"] or ""):
+        return "red"
     return "green" if status == "Running" else "grey"
+
+
+def health_check_words(container: Container) -> str:
+    """What is run to see whether it is well, and when; empty when nothing is."""
+    check = container["healthcheck"] or {}
+    if not check.get("test"):
+        return ""
+    pairs = (("every", "interval", "s"), ("within", "timeout", "s"), ("failing", "retries", " times"))
+    words = [f"{word} {check[key]}{unit}" for word, key, unit in pairs if check.get(key)]
+    return f"{check['test']} ({', '.join(words)})" if words else str(check["test"])
 
 
 def addresses(container: Container) -> list[str]:

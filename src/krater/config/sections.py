@@ -145,10 +145,11 @@ class AgentSettings:
     pull_patience: float = _option(10.0, "Seconds a registry is asked for an image before the user is told.", min=0)
     log_size: int = _option(10 << 20, "Bytes after which a container's log is rotated.", min=4096)
     log_files: int = _option(3, "Rotated logs kept for each container.", min=0)
-    keep_logs: float = _option(7 * 86400.0, "Seconds the log of a removed container is kept.", min=0)
     dedicated_cpus: str = _option(
         "", "Processors kept for containers that ask for some of their own (cpu_policy dedicated), such as 2-3,6."
     )
+    keep_logs: float = _option(7 * 86400.0, "Seconds the log of a removed container is kept for its owner.", min=0)
+    keep_logs_size: int = _option(2 << 30, "Most bytes of such logs on one node: the oldest give way.", min=0)
     pids: int = _option(4096, "Processes and threads one container may have.", min=16)
     restart_base: float = _option(1.0, "Seconds before the first restart of a container; doubles each time.", min=0.01)
     restart_cap: float = _option(300.0, "Most seconds between restarts.", min=0.01)

@@ -26,7 +26,9 @@ class SqlDepartures:
 
     def add(self, departures: Iterable[Departure]) -> None:
         """The first word on a container counts."""
-        wanted = {departure.id: departure for departure in departures}
+        wanted: dict[str, Departure] = {}
+        for departure in departures:
+            wanted.setdefault(departure.id, departure)
         known = {row[0] for row in self._link.rows(select(t.c.id).where(t.c.id.in_(sorted(wanted))))}
         new = [_columns(departure) for id, departure in wanted.items() if id not in known]
         if new:
