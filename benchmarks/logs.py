@@ -1,5 +1,6 @@
 """`logs`: how fast a container may write, beside the same through a pipe, and what its neighbours feel of that."""
 
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ MIB = 128
 SHAPES = {"lines of 100 bytes": "yes {}".format("x" * 99), "blocks of zeros": "cat /dev/zero"}
 SINKS = {"krater, into its log": "", "through a pipe": "| cat > /dev/null"}
 FLOOD = "while :; do yes {} | head -c 64000000; done".format("x" * 99)
-_TOOK = re.compile(rb"real\s+(?:(\d+)m\s*)?([\d.]+)s?")
+_TOOK = re.compile(r"real\s+(?:(\d+)m\s*)?([\d.]+)s?")
 
 
 def _seconds(krater: Krater, producer: str, sink: str) -> float:
@@ -24,7 +25,7 @@ def _seconds(krater: Krater, producer: str, sink: str) -> float:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             time.sleep(0.2)
-            found = _TOOK.search(_execute(krater, container, "cat /tmp/took").encode())
+            found = _TOOK.search(_execute(krater, container, "cat /tmp/took"))
             if found:
                 return 60 * int(found[1] or 0) + float(found[2])
         raise Unmeasured(f"{MIB} MiB were not written within {PATIENCE:g} seconds")
@@ -34,7 +35,7 @@ def _seconds(krater: Krater, producer: str, sink: str) -> float:
 
 def _execute(krater: Krater, container: str, command: str) -> str:
     status, content = krater.server.ask("POST", f"/v1/containers/{container}/execute", {"command": command})
-    return content.decode(errors="replace") if status == 200 else ""
+    return str(json.loads(content)["output"]) if status == 200 else ""
 
 
 def _ingestion(report: Report, krater: Krater, repeat: int) -> None:

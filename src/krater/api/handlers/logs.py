@@ -96,6 +96,8 @@ async def _pieces(
                     yield _note("Some of the log is missing here: it was rotated away before it was read.")
                 if answer.text:
                     yield answer.text
+                    if answer.cursor in ("", message.cursor):  # a node that cannot go on from there
+                        return
                     await asyncio.sleep(0.0 if len(answer.text) >= _PIECE else _PAUSE)  # many lines at once, if many
                 elif is_over and answer.cursor == message.cursor:
                     return
