@@ -224,6 +224,12 @@ class TestStream:
             "a\n\n[krater] Some of the log is missing here: it was rotated away before it was read.\nz\n"
         )
 
+    async def test_a_node_that_cannot_go_on_from_where_it_was_is_not_asked_for_ever(self, world: World) -> None:
+        FakeAgent(world)
+        id = (await world.running())["uuid"]
+        async with asyncio.timeout(20):
+            assert (await world.call("GET", f"/v1/containers/{id}/logs/stream")).content == b"line\n"
+
     async def test_a_container_without_a_node_has_an_empty_log(self, world: World) -> None:
         id = (await world.make())["uuid"]
         refused = Placement(refusal="There are not enough hosts available.", generation=1)

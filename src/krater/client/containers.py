@@ -123,7 +123,10 @@ class Containers:
         tail: str | None = None,
         since: str | None = None,
     ) -> str:
-        """What it wrote. `tail` is a number of lines, `since` seconds since 1970."""
+        """What it wrote. `tail` is a number of lines, `since` seconds since 1970.
+
+        Also of a container that was removed, by its whole id or its name, for as long as its log is kept.
+        """
         params: Params = {
             "stdout": stdout,
             "stderr": stderr,
