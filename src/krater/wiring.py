@@ -29,19 +29,31 @@ from krater.api.app import make_app
 from krater.api.connections import BoundedConnection
 from krater.api.identity import make_identity_app
 from krater.bus.local import LocalBus
+from krater.cloud.interfaces import Vault
 from krater.cloud.local.account_book import AccountBook
 from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.credentials import ensure_accounts
 from krater.cloud.local.identity import LocalIdentity
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
+from krater.cloud.local.rekeying import rotate
+from krater.cloud.local.vault import LocalVault
 from krater.config import Settings
 from krater.controller.service import Controller
 from krater.errors import Conflict, Permanent
 from krater.store.interfaces import Store
 from krater.store.sql import SqlStore
 
-__all__ = ["AccountBook", "Embedded", "clear_node", "open_accounts", "open_runtime", "open_store", "own_directories"]
+__all__ = [
+    "AccountBook",
+    "Embedded",
+    "clear_node",
+    "open_accounts",
+    "open_runtime",
+    "open_store",
+    "own_directories",
+    "rotate_keys",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +104,20 @@ def open_accounts(settings: Settings) -> AccountBook:
     return AccountBook(settings)
 
 
+def open_vault(settings: Settings) -> LocalVault:
+    """What encrypts the secrets of this installation."""
+    return LocalVault(Path(settings.core.directory) / "secret.keys")
+
+
+async def rotate_keys(settings: Settings) -> int:
+    """Encrypt all stored secrets with a new key; how many there are."""
+    vault, store = open_vault(settings), await open_store(settings)
+    try:
+        return await rotate(store, vault)
+    finally:
+        await store.close()
+
+
 async def open_runtime(settings: Settings) -> OciRuntime:
     """The engine of this node, connected: Krater's own containerd is started if it does not run."""
     runtime = _engine(settings)
@@ -123,6 +149,9 @@ def _engine(settings: Settings) -> OciRuntime:
         log_limit=_LOG_SLACK * agent.log_size,
         log_files=agent.log_files,
         plain_http_registries=agent.plain_http_registries,
+        registry_rules=settings.registry_rules,
+        ca_file=settings.registries.ca_file,
+        certificates=settings.registries.certificates,
     )
     return OciRuntime(Path(own.directory) / "engine", options)
 
@@ -171,8 +200,9 @@ class Embedded:
             try:
                 networks = LocalNetworks(store, settings.network)
                 allocations = LocalAllocations(store, settings.scheduler)
-                controller = Controller(settings, store, bus, networks, allocations)
-                await _live(controller, self._agent(bus), self._server(store, bus, networks), listener)
+                vault = open_vault(settings)
+                controller = Controller(settings, store, bus, networks, allocations, vault=vault)
+                await _live(controller, self._agent(bus), self._server(store, bus, networks, vault), listener)
             finally:
                 await bus.close()
                 await store.close()
@@ -198,12 +228,21 @@ class Embedded:
             return _Node(FakeRuntime(FakeEngineWorld()), FakeVif(FakeNetworkWorld()), names)
         return _Node(_engine(self._settings), _networks(self._settings, names), names)
 
-    def _server(self, store: Store, bus: LocalBus, networks: LocalNetworks) -> "_Server":
+    def _server(self, store: Store, bus: LocalBus, networks: LocalNetworks, vault: Vault) -> "_Server":
         settings = self._settings
         identity = LocalIdentity.at(settings, store)
         front = make_identity_app(settings.api, identity)
         own = LocalOwnNetworks(store, settings.network, networks)
-        app = make_app(settings, store, bus, identity, networks, extra_mounts={"/identity": front}, own_networks=own)
+        app = make_app(
+            settings,
+            store,
+            bus,
+            identity,
+            networks,
+            extra_mounts={"/identity": front},
+            own_networks=own,
+            vault=vault,
+        )
         return _Server(
             uvicorn.Config(
                 app,

@@ -170,7 +170,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"mounts": [{"source": "v", "destination": "/d"}]}, 501, "not-implemented", "mounts: "),
     ({"security_groups": ["web"]}, 501, "not-implemented", "security_groups: "),
     ({"exposed_ports": {"80/tcp": {}}}, 501, "not-implemented", "exposed_ports: "),
-    ({"registry": "mine"}, 501, "not-implemented", "registry: "),
+    ({"registry": "mine"}, 404, "registry-not-found", "mine"),
     ({"image_driver": "glance"}, 501, "not-implemented", "image_driver: "),
     ({"image_driver": "podman"}, 400, "schema-validation-error", "image_driver: expected docker or glance"),
     ({"exposed_ports": {"80": {}}, "security_groups": ["default"]}, 400, "invalid", "security_groups"),

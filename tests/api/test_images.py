@@ -34,7 +34,7 @@ async def test_pulling_an_image_is_stored_and_told_to_the_node(world: World) -> 
         ({"repo": "docker.io/library/alpine"}, "alpine", "latest"),
         ({"repo": "quay.io/org/app:v1"}, "quay.io/org/app", "v1"),
         ({"repo": "alpine@sha256:" + "b" * 64}, "alpine", "sha256:" + "b" * 64),
-        ({"repo": "localhost:5000/app"}, "localhost:5000/app", "latest"),
+        ({"repo": "registry.example:5000/app"}, "registry.example:5000/app", "latest"),
     ],
 )
 async def test_names_are_taken_apart(world: World, body: dict[str, Any], repo: str, tag: str) -> None:

@@ -13,6 +13,7 @@ from krater.api.routes import ROUTES
 from krater.config import ApiSettings, Settings
 from krater.errors import Invalid, NotFound
 from krater.model.network import Port
+from krater.model.registry import Registry
 from krater.store.interfaces import EVERYBODY, Tx
 from tests.support.api import FakeAgent, World, open_world
 
@@ -23,6 +24,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /images": {"json": {"repo": "alpine"}},
     "POST /networks": {"json": {"name": "mine"}},
     "POST /ports": {"json": {"network": "default"}},
+    "POST /registries": {"json": {"registry": {"domain": "registry.example"}}},
+    "PATCH /registries/{registry}": {"json": {"registry": {"name": "some"}}},
     "PUT /services/force_down": {"params": {"forced_down": "False"}},
 }
 WHO = ("ann", "carl", "reader", "bob", "admin")
@@ -57,7 +60,7 @@ def expected(route: Route, who: str) -> str:
         return "forbidden"
     if check == "rule:admin_or_writer" and who == "reader":
         return "forbidden"
-    if who == "bob" and ("{container}" in route.path or "{port}" in route.path):
+    if who == "bob" and any(name in route.path for name in ("{container}", "{port}", "{registry}")):
         return "hidden"
     return "allowed"
 
@@ -75,12 +78,26 @@ async def test_the_default_rules_over_all_routes(world: World, route: Route) -> 
             await world.make(other)
         if "{port}" in route.path:
             await add_port(world, id, "p-office" if who == "admin" else "p-kitchen")
+        if "{registry}" in route.path:
+            await add_registry(world)
         answer = await ask(world, route, id, who)
         want = expected(route, who)
         if route.path.endswith("{request}") and want == "allowed":
             want = "hidden"  # there is no such action
         assert verdict(answer.status_code) == want, (who, answer.status_code, answer.text[:300])
         assert answer.status_code != 500
+
+
+async def add_registry(world: World) -> None:
+    """One of Ann's project, called some."""
+    registry = Registry("r-1", "some", "registry.example", None, None, "p-kitchen", "u-ann", world.clock())
+
+    def add(tx: Tx) -> None:
+        with suppress(NotFound):
+            tx.registries.delete(EVERYBODY, "r-1")
+        tx.registries.add(registry)
+
+    await world.store.write(add)
 
 
 async def add_port(world: World, container: str, project: str) -> None:

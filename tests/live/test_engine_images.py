@@ -7,15 +7,17 @@ import os
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from krater.agent.runtimes.interfaces import PullProgress
+from krater.agent.runtimes.interfaces import Asker, PullProgress
 from krater.agent.runtimes.oci import syscalls
-from krater.agent.runtimes.oci.images.store import Login
+from krater.agent.runtimes.oci.images import registry as registry_pulls
 from krater.agent.runtimes.oci.runtime import OciRuntime
 from krater.errors import Permanent, Temporary
+from krater.model.registry import Login
 from krater.model.workload import PullPolicy
 from tests.support.images import (
     busybox_archive,
@@ -189,21 +191,103 @@ async def test_a_registry_that_has_no_such_image(engine: OciRuntime) -> None:
         await engine.ensure_image(f"{registry.domain}/nothing:1", PullPolicy.IF_NOT_PRESENT)
 
 
-async def test_a_registry_that_wants_a_login(tmp_path: Path) -> None:
-    node = OciNode()
-    logins = {"wrong": Login("me", "wrong"), "right": Login("me", "secret")}
-    try:
-        with serving_images(("me", "secret")) as registry:
-            name = registry.put("box", "1", oci_members("box", [TINY], configuration([TINY])))
-            for word, login in (("none", None), *logins.items()):
-                engine = await node.engine(lambda domain, login=login: login)  # type: ignore[misc]
-                if word == "right":
-                    assert (await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT)).name == name
-                else:
-                    with pytest.raises(Permanent, match="log in"):
-                        await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT)
-    finally:
-        await node.clear()
+def asker(project: str, *login: str) -> Asker:
+    """A project, with a username, a password and the domain they are for."""
+
+    async def tell() -> Login | None:
+        return Login(login[2], login[0], login[1]) if login else None
+
+    return Asker(project, tell)
+
+
+async def test_a_registry_that_wants_a_login(engine: OciRuntime) -> None:
+    with serving_images(("me", "secret")) as registry:
+        name = registry.put("box", "1", oci_members("box", [TINY], configuration([TINY])))
+        with pytest.raises(Permanent, match="log in"):
+            await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("ann"))
+        wrong = asker("ann", "me", "wrong", registry.domain)
+        elsewhere = asker("ann", "me", "secret", "registry.example")
+        with pytest.raises(Permanent, match="does not accept the login"):
+            await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, wrong)
+        with pytest.raises(Permanent, match="log in"):
+            await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, elsewhere)
+        right = asker("ann", "me", "secret", registry.domain)
+        assert (await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, right)).name == name
+
+
+async def test_an_image_got_with_a_login_is_not_for_other_projects(node: OciNode, engine: OciRuntime) -> None:
+    with serving_images(("me", "secret")) as registry:
+        layers = [busybox_layer()]
+        name = registry.put("box", "1", oci_members("box", layers, configuration(layers)))
+        right = asker("ann", "me", "secret", registry.domain)
+        facts = await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, right)
+        asked = len(registry.requests)
+        await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("ann"))
+        assert len(registry.requests) == asked, "who was given it once need not ask again"
+        by_digest = f"{registry.domain}/box@{facts.digest}"
+        for other in (name, by_digest):
+            for policy, words in ((PullPolicy.IF_NOT_PRESENT, "log in"), (PullPolicy.NEVER, "must not be pulled")):
+                with pytest.raises(Permanent, match=words):
+                    await engine.ensure_image(other, policy, None, asker("bob"))
+            wanted = config(image=other, netns=node.netns)
+            with pytest.raises(Temporary, match="asked for"):
+                await engine.create(replace(wanted, project="bob"))
+        again = await node.crashed(engine)
+        with pytest.raises(Permanent, match="log in"):
+            await again.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("bob"))
+        await again.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("bob", "me", "secret", registry.domain))
+        await again.create(replace(config(image=name, netns=node.netns), project="bob"))
+
+
+async def test_what_is_given_to_everybody_is_for_everybody(engine: OciRuntime) -> None:
+    with serving_images() as registry:
+        name = registry.put("box", "1", oci_members("box", [TINY], configuration([TINY])))
+        needless = asker("ann", "me", "secret", registry.domain)
+        await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, needless)
+        asked = len(registry.requests)
+        await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("bob"))
+        assert len(registry.requests) > asked, "the registry is asked whether it gives it to bob, too"
+        with pytest.raises(Permanent, match="must not be pulled"):
+            await engine.ensure_image(f"{registry.domain}/box:2", PullPolicy.NEVER, None, asker("bob"))
+    await engine.ensure_image(name, PullPolicy.NEVER, None, asker("carol"))
+    await engine.remove_image(name)
+
+
+async def test_imported_images_stay_everybodys_whoever_logs_in(engine: OciRuntime, tmp_path: Path) -> None:
+    """A project must not take an imported image from the others by logging in to the registry it is named after."""
+    with serving_images(("me", "secret")) as registry:
+        repository = f"{registry.domain}/box"
+        archive = write_archive(tmp_path / "a.tar", oci_members("x", [TINY], configuration([TINY])))
+        await engine.import_image(archive, f"{repository}:imported")
+        other = registry.put("box", "2", oci_members("y", [TINY], configuration([TINY], Cmd=["other"])))
+        right = asker("ann", "me", "secret", registry.domain)
+        await engine.ensure_image(other, PullPolicy.IF_NOT_PRESENT, None, right)
+        await engine.ensure_image(f"{repository}:imported", PullPolicy.NEVER, None, asker("bob"))
+        with pytest.raises(Permanent, match="log in"):
+            await engine.ensure_image(other, PullPolicy.IF_NOT_PRESENT, None, asker("bob"))
+        later = write_archive(tmp_path / "b.tar", oci_members("z", [TINY], configuration([TINY], Cmd=["later"])))
+        await engine.import_image(later, f"{repository}:later")
+        await engine.ensure_image(f"{repository}:later", PullPolicy.NEVER, None, asker("bob"))
+
+
+async def test_guards_go_with_the_last_image(
+    node: OciNode, engine: OciRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_pulls, "SETTLED_AFTER", 0.0)
+    guards = node.directory / "e" / "grants"
+    with serving_images(("me", "secret")) as registry:
+        right = asker("ann", "me", "secret", registry.domain)
+        members = oci_members("box", [TINY], configuration([TINY]))
+        names = [registry.put("box", tag, members) for tag in ("1", "2")]
+        for name in names:
+            await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, right)
+        with pytest.raises(Permanent, match=r"has no (such )?image"):
+            await engine.ensure_image(f"{registry.domain}/nothing:1", PullPolicy.IF_NOT_PRESENT, None, right)
+        assert len(list(guards.glob("*.json"))) == 1
+        for name in names:
+            assert len(list(guards.glob("*.json"))) == 1
+            await engine.remove_image(name)
+        assert list(guards.glob("*.json")) == []
 
 
 async def _can_run(node: OciNode, engine: OciRuntime) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from krater.bus.messages import Pull, SendImages
 from krater.config import Settings
+from krater.errors import Conflict
 from krater.model.assignment import NodeImage
 from krater.model.workload import Desired, Resources
 from krater.store.interfaces import Image
@@ -27,6 +28,50 @@ async def test_a_dead_node_takes_nothing_new_and_keeps_what_it_has(world: World)
     await world.workloads.reconcile("w2")
     assert (await world.get("w1")).placement.node == "n1"
     assert (await world.get("w2")).placement.node == "n2"
+
+
+async def test_a_disabled_node_keeps_what_it_has_and_takes_nothing_new_until_enabled(world: World) -> None:
+    await placed(world)
+    await world.announce("n2")
+    await world.real.write(lambda tx: tx.nodes.set_disabled("host-n1", True, "new disk"))
+    for id in ("w2", "w3"):
+        await world.create(id)
+    await world.settle()
+    assert [(await world.get(id)).placement.node for id in ("w1", "w2", "w3")] == ["n1", "n2", "n2"]
+    await world.want("w1", Desired.STOPPED)
+    await world.settle()
+    assert "w1" in world.nodes["n1"].containers, "it goes on doing what it is told"
+    await world.real.write(lambda tx: tx.nodes.set_disabled("host-n1", False, None))
+    await world.create("w4")
+    await world.settle()
+    assert (await world.get("w4")).placement.node == "n1"
+
+
+async def test_a_node_that_is_forced_down_takes_nothing_new(world: World) -> None:
+    await placed(world)
+    await world.real.write(lambda tx: tx.nodes.set_forced_down("host-n1", True))
+    await world.announce()
+    await world.create("w2")
+    await world.workloads.reconcile("w2")
+    assert (await world.get("w2")).placement.node is None
+    await world.announce("n2")
+    await world.workloads.reconcile("w2")
+    assert (await world.get("w2")).placement.node == "n2"
+
+
+async def test_a_deleted_node_takes_nothing_until_it_announces_itself_again(world: World) -> None:
+    await placed(world)
+    with pytest.raises(Conflict):
+        await world.real.write(lambda tx: tx.nodes.delete("host-n1"))
+    await world.want("w1", Desired.REMOVED)
+    await world.settle()
+    await world.real.write(lambda tx: tx.nodes.delete("host-n1"))
+    await world.create("w2")
+    await world.workloads.reconcile("w2")
+    assert (await world.get("w2")).placement.node is None
+    await world.announce()
+    await world.settle()
+    assert (await world.get("w2")).placement.node == "n1"
 
 
 async def test_garbage_releases_what_has_no_workload_in_the_second_pass(world: World) -> None:

@@ -50,13 +50,24 @@ class Agent:
         await self._bus.call(CONTROLLER, SendReports(self._node.id, tuple(reports)), _TIMEOUT)
 
 
+class UnusedVault:
+    """Nothing here has a secret."""
+
+    def seal(self, owner: str, text: str) -> str:
+        raise NotImplementedError
+
+    def open(self, owner: str, sealed: str) -> str:
+        raise NotImplementedError
+
+
 @asynccontextmanager
 async def running(world: World, bus: Bus, store: Store | None = None, **own: float) -> AsyncIterator[Agent]:
     """A controller and one agent."""
     settings = replace(world.settings, controller=replace(ControllerSettings(), **own))  # type: ignore[arg-type]
     store = store or world.real
     networks, allocations = LocalNetworks(store, settings.network), LocalAllocations(store, settings.scheduler)
-    controller = asyncio.create_task(Controller(settings, store, bus, networks, allocations, world.clock).run())
+    role = Controller(settings, store, bus, networks, allocations, world.clock, vault=UnusedVault())
+    controller = asyncio.create_task(role.run())
     await asyncio.sleep(0)
     agent = Agent(world, bus)
     try:

@@ -31,6 +31,7 @@ from krater.bus.messages import (
 from krater.cloud.interfaces import Caller, Credentials, PasswordCredentials, TokenCredentials
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
+from krater.cloud.local.vault import LocalVault
 from krater.config import Settings
 from krater.errors import KraterError, Unauthenticated
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
@@ -247,6 +248,7 @@ async def open_world(
         extra_mounts=mounts,
         nodes_lifetime=0.0,
         own_networks=LocalOwnNetworks(store, chosen.network, networks),
+        vault=LocalVault(directory / "secret.keys"),
     )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=("192.0.2.7", 40000))
     async with httpx2.AsyncClient(transport=transport, base_url="http://krater.test:9517") as client:

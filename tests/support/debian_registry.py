@@ -7,18 +7,23 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.support.authority import Certificate
 from tests.support.server import eventually, free_port
 
 CONFIGURATION = """version: 0.1
 log: {{level: error}}
 storage: {{filesystem: {{rootdirectory: {directory}}}}}
-http: {{addr: "{address}:{port}"}}
+http: {{addr: "{address}:{port}"{tls}}}
+"""
+TLS = ", tls: {{certificate: {certificate}, key: {key}}}"
+LOGIN = """auth: {{htpasswd: {{realm: test, path: {path}}}}}
 """
 
 
@@ -29,6 +34,8 @@ class DebianRegistry:
     name: str
     address: str
     port: int
+    certificate: Certificate | None = None
+    account: tuple[str, str] | None = None
 
     @property
     def domain(self) -> str:
@@ -51,8 +58,14 @@ class DebianRegistry:
 
     def _ask(self, method: str, path: str, body: bytes, kind: str, expected: int) -> str:
         connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
+        if self.certificate is not None:
+            trusting = self.certificate.trusting()
+            connection = http.client.HTTPSConnection(self.name, self.port, timeout=10, context=trusting)
+        headers = {"Content-Type": kind} if kind else {}
+        if self.account is not None:
+            headers["Authorization"] = f"Basic {b64encode(':'.join(self.account).encode()).decode()}"
         try:
-            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             said = answer.read()
         finally:
@@ -62,12 +75,21 @@ class DebianRegistry:
 
 
 @contextmanager
-def debian_registry(name: str = "127.0.0.1") -> Iterator[DebianRegistry]:
-    """A registry for as long as the block, on the address that `name` stands for."""
-    made = DebianRegistry(name, socket.gethostbyname(name), free_port())
+def debian_registry(
+    name: str = "127.0.0.1", certificate: Certificate | None = None, account: tuple[str, str] | None = None
+) -> Iterator[DebianRegistry]:
+    """A registry for as long as the block, on the address that `name` stands for; with TLS, and for one user only."""
+    made = DebianRegistry(name, socket.gethostbyname(name), free_port(), certificate, account)
     directory = Path(tempfile.mkdtemp(prefix="kr-registry-", dir="/tmp"))
     file = directory / "config.yml"
-    file.write_text(CONFIGURATION.format(directory=directory, address=made.address, port=made.port))
+    tls = "" if certificate is None else TLS.format(certificate=certificate.certificate, key=certificate.key)
+    text = CONFIGURATION.format(directory=directory, address=made.address, port=made.port, tls=tls)
+    if account is not None:
+        users = directory / "htpasswd"
+        line = subprocess.run(["htpasswd", "-Bbn", *account], check=True, capture_output=True).stdout
+        users.write_bytes(line)
+        text += LOGIN.format(path=users)
+    file.write_text(text)
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "REGISTRY_"))}
     with (directory / "log").open("wb") as log:
         child = subprocess.Popen(["docker-registry", "serve", str(file)], stdout=log, stderr=log, env=plain)

@@ -6,17 +6,19 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from krater.agent.runtimes.interfaces import ContainerConfig, Engine, Mount
 from krater.agent.runtimes.oci import mounts
-from krater.agent.runtimes.oci.images.store import Logins
 from krater.agent.runtimes.oci.runtime import OciOptions, OciRuntime
 from krater.model.assignment import ContainerState, ObservedContainer
+from krater.model.registry import Login, RegistryRules
 from krater.model.workload import ContainerSpec, Resources
+from tests.support.images import busybox_layer, configuration, oci_members
+from tests.support.registry import serving_images
 
 SLEEP = ("sleep", "1000")
 PATIENCE = 30.0
@@ -75,6 +77,7 @@ class OciNode:
         self.directory = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
         self._name = f"kr-{secrets.token_hex(4)}"
         self.cgroup = f"krater-test-{secrets.token_hex(4)}"
+        options.setdefault("registry_rules", RegistryRules(reachable=["127.0.0.0/8"]))  # the tests' own registries
         self._options = OciOptions(cgroup_parent=self.cgroup, **options)  # type: ignore[arg-type]
         self._opened: list[OciRuntime] = []
         subprocess.run(["ip", "netns", "add", self._name], check=True)
@@ -84,9 +87,9 @@ class OciNode:
         """The path of its network namespace."""
         return f"/run/netns/{self._name}"
 
-    async def engine(self, logins: Logins | None = None) -> OciRuntime:
+    async def engine(self) -> OciRuntime:
         """An engine on this node; a second one finds what the first one left."""
-        made = OciRuntime(self.directory / "e", self._options, logins)
+        made = OciRuntime(self.directory / "e", self._options)
         self._opened.append(made)
         await made.open()
         return made
@@ -95,6 +98,14 @@ class OciNode:
         """Another engine in place of one that is suddenly no more."""
         await engine.close()
         return await self.engine()
+
+    @contextmanager
+    def private(self) -> Iterator[tuple[str, Login]]:
+        """An image that its registry gives to one login only."""
+        with serving_images(("me", "secret")) as registry:
+            layers = [busybox_layer()]
+            name = registry.put("team/secret", "1", oci_members("secret", layers, configuration(layers)))
+            yield name, Login(registry.domain, "me", "secret")
 
     def containerd_pid(self) -> int:
         """The image store's process."""

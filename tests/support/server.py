@@ -55,6 +55,7 @@ class Server:
             f"core.instance={self.instance}",
             f"network.pool=10.{100 + secrets.randbelow(100)}.0.0/16",
             "scheduler.memory_ratio=16",
+            "registries.reachable=127.0.0.0/8",  # where the tests' own registries are
             *settings,
         ]
         self.child: subprocess.Popen[bytes] | None = None

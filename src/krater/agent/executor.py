@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from krater.agent.observer import Observer
-from krater.agent.runtimes.interfaces import ContainerConfig, PullProgress, Runtime
+from krater.agent.runtimes.interfaces import OPERATOR, Asker, ContainerConfig, PullProgress, Runtime
 from krater.agent.steps import (
     Create,
     EnsureImage,
@@ -66,8 +66,9 @@ class Work:
 class Executor:
     """The hands of the agent. `configure` spells out a container for the engine.
 
-    `aside` is where to wait for a registry, for a process that takes its time to end, or for millions of files to go:
-    one tenant's waiting must not become everybody's.
+    `asker` tells for whom an image is pulled, and with which login. `aside` is where to wait for a registry, for a
+    process that takes its time to end, or for millions of files to go: one tenant's waiting must not become
+    everybody's.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Executor:
         now: Now,
         configure: Callable[[Assignment, Create, str], ContainerConfig],
         aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+        asker: Callable[[Assignment, EnsureImage], Asker] = lambda assignment, step: Asker(assignment.project_id),
     ) -> None:
         self._runtime = runtime
         self._vif = vif
@@ -85,6 +87,7 @@ class Executor:
         self._now = now
         self._configure = configure
         self._aside = aside
+        self._asker = asker
 
     async def execute(self, work: Work, steps: tuple[Step, ...]) -> None:
         """Take all steps, or raise what the first that failed raised. Lanes under way are let finish first."""
@@ -148,7 +151,8 @@ class Executor:
 
     async def _prepare(self, work: Work, step: EnsureImage | Create) -> None:
         if isinstance(step, EnsureImage):
-            pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work))
+            asker = self._asker(work.assignment, step) if work.assignment is not None else OPERATOR
+            pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work), asker)
             with self._aside():
                 await _unless_changed(work, pull)
             work.progress = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from krater.agent.executor import reason_of, unexpected
+from krater.agent.logins import asking
 from krater.agent.runtimes.interfaces import Runtime
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import ImageTask, SendImages
@@ -87,7 +88,8 @@ class ImageTasks:
         try:
             async with self._room:
                 if task.wanted and not is_present:
-                    await self._runtime.ensure_image(task.name, PullPolicy.IF_NOT_PRESENT)
+                    asker = asking(self._bus, self._node, "", None, "", task.name)
+                    await self._runtime.ensure_image(task.name, PullPolicy.IF_NOT_PRESENT, None, asker)
                 elif not task.wanted and is_present:
                     await self._runtime.remove_image(task.name)
             self._done.add(task.id)

@@ -17,13 +17,14 @@ from krater.agent.health import HealthChecks
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.inventory import read_inventory, split_processors
 from krater.agent.log_files import LogKeeper
+from krater.agent.logins import asking
 from krater.agent.logs import LogReader
 from krater.agent.names import Records, records
 from krater.agent.observer import Observer
 from krater.agent.planner import Backoff
 from krater.agent.reporter import Reporter
-from krater.agent.runtimes.interfaces import ContainerConfig, Engine
-from krater.agent.steps import Create
+from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine
+from krater.agent.steps import Create, EnsureImage
 from krater.agent.sync import Sync
 from krater.agent.vif.interfaces import Vif
 from krater.agent.workloads import Workloads
@@ -79,7 +80,7 @@ class Agent:
         self._names_due = asyncio.Event()
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
         observer = Observer(runtime, vif)
-        executor = Executor(runtime, vif, observer, now, self._configure, self._reconciler.aside)
+        executor = Executor(runtime, vif, observer, now, self._configure, self._reconciler.aside, self._asker)
         self._reporter = Reporter(node, bus)
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
         self._health = HealthChecks(runtime, self._reconciler.wake)
@@ -190,6 +191,11 @@ class Agent:
             self._names.publish(records(self._workloads.assignments()))
             await asyncio.sleep(_NAMES_PAUSE)
 
+    def _asker(self, assignment: Assignment, step: EnsureImage) -> Asker:
+        """For whom an image is pulled."""
+        project, workload = assignment.project_id, assignment.workload
+        return asking(self._bus, self._node, project, workload, step.container, step.image)
+
     def _configure(self, assignment: Assignment, step: Create, netns: str) -> ContainerConfig:
         """Spell a container out for the engine."""
         self._images.expect(step.spec.image)
@@ -204,5 +210,6 @@ class Agent:
             nameservers=tuple(gateway.partition("/")[0] for gateway in resolvers),
             search=self._search if resolvers else (),
             cpus=assignment.cpus or (self._shared if self._dedicated else ()),
+            project=assignment.project_id,
             hosts=tuple((a.address, " ".join(own_names)) for nic in assignment.nics for a in nic.addresses),
         )

@@ -24,7 +24,7 @@ from krater.api.routes import ROUTES
 from krater.api.streaming import send_stream
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
-from krater.cloud.interfaces import Identity, Networks, OwnNetworks
+from krater.cloud.interfaces import Identity, Networks, OwnNetworks, Vault
 from krater.config import Settings
 from krater.store.interfaces import Store
 from krater.telemetry import REQUESTS
@@ -43,10 +43,12 @@ def make_app(
     extra_mounts: Mapping[str, ASGIApp] | None = None,
     nodes_lifetime: float = 1.0,
     own_networks: OwnNetworks | None = None,
+    *,
+    vault: Vault,
 ) -> ASGIApp:
     """The whole API. `extra_mounts` are other applications by the prefix of their paths, such as `/identity`;
     `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `own_networks` is where users make their
-    networks, unless another service of the cloud does that.
+    networks, unless another service of the cloud does that; `vault` encrypts what is secret of them.
 
     Invalid when the operator's policy file cannot be understood.
     """
@@ -58,6 +60,7 @@ def make_app(
         bus=bus,
         networks=networks,
         own_networks=own_networks,
+        vault=vault,
         policies=policies,
         nodes=NodeView(store, settings.controller.node_down_after, nodes_lifetime),
         renderer=Renderer(policies),

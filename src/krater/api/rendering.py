@@ -84,7 +84,7 @@ def container_body(
         image_driver=container.image_driver,
         security_groups=[],
         healthcheck=_healthcheck(container.healthcheck),
-        registry_id=None,
+        registry_id=container.registry,
         created_at=spaced(workload.created_at),
         updated_at=spaced(workload.updated_at),
         image_pull_policy=container.pull_policy,

@@ -18,6 +18,7 @@ from krater.api.handlers import (
     logs,
     networks,
     operations,
+    registries,
     services,
     versions,
 )
@@ -37,6 +38,7 @@ from krater.api.schemas.networks import (
     PortEntry,
     PortList,
 )
+from krater.api.schemas.registries import CreateRegistry, RegistryAnswer, RegistryList, UpdateRegistry
 from krater.api.schemas.services import DisableService, ForceDownService, ServiceName
 
 _ONE = "/containers/{container}"
@@ -176,9 +178,19 @@ ABSENT = (
     _absent("GET", "/quotas/{project}/defaults", "an API for quotas"),
     *(_absent(method, "/quotas/{project}", "an API for quotas") for method in ("GET", "PUT", "DELETE")),
     *(_absent(method, "/quota_classes/{name}", "an API for quotas") for method in ("GET", "PUT")),
-    *(_absent(method, "/registries", "registries with credentials") for method in ("GET", "POST")),
-    *(_absent(m, "/registries/{registry}", "registries with credentials") for m in ("GET", "PATCH", "DELETE")),
 )
+
+_REGISTRY = "/registries/{registry}"
+REGISTRIES = (
+    Route("GET", "/registries", registries.list_all, rule="registry:get_all", answer=RegistryList),
+    Route(
+        "POST", "/registries", registries.create, 201, ALL, "registry:create", None, CreateRegistry, None,
+        RegistryAnswer,
+    ),
+    Route("GET", _REGISTRY, registries.show, rule="registry:get_one", answer=RegistryAnswer),
+    Route("PATCH", _REGISTRY, registries.update, rule="registry:update", body=UpdateRegistry, answer=RegistryAnswer),
+    Route("DELETE", _REGISTRY, registries.delete, 204, rule="registry:delete"),
+)  # fmt: skip
 
 NETWORKS = (
     Route("GET", "/networks", networks.list_all, rule="network:get_all", answer=NetworkList),
@@ -199,6 +211,7 @@ ROUTES: tuple[Route, ...] = (
     *ABSENT_OPERATIONS,
     *IMAGES,
     *NODES,
+    *REGISTRIES,
     *NETWORKS,
     *ABSENT,
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from krater.bus.interfaces import Request
 from krater.model.assignment import Assignment, NodeImage, Report
 from krater.model.node import Inventory
+from krater.model.registry import Login
 
 # Hints ----------------------------------------------------------------------------------------------------------------
 
@@ -48,6 +49,16 @@ class Pull(Request[PullAnswer]):
 
     node: str
     workloads: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskLogin(Request[Login | None]):
+    """A node is about to pull an image: of a container that is placed on it, or (no workload) for an image task."""
+
+    node: str
+    workload: str | None
+    container: str
+    image: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "images": ("krater.cli.images:images", "List images."),
         "pull": ("krater.cli.images:pull", "Pull an image onto hosts."),
         "rmi": ("krater.cli.images:rmi", "Remove images."),
+        "registry": ("krater.cli.registry:registry", "Manage logins for registries of images."),
     },
     "Krater itself": {
         "hosts": ("krater.cli.nodes:hosts", "List hosts."),
@@ -48,6 +49,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "account": ("krater.cli.account:account", "Manage users and projects."),
         "network": ("krater.cli.network:network", "Manage networks."),
         "node": ("krater.cli.node:node", "Look after this node."),
+        "keys": ("krater.cli.keys:keys", "Look after the keys of this installation."),
         "config": ("krater.cli.config:config", "Look at settings."),
         "db": ("krater.cli.db:db", "Look after the database."),
     },

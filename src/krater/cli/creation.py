@@ -15,7 +15,7 @@ from krater.client.answers import NewContainer
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PULL = {"always": "always", "missing": "ifnotpresent", "never": "never"}
-_AS_GIVEN = ("name", "cpu", "memory", "disk", "workdir", "hostname", "interactive", "tty")
+_AS_GIVEN = ("name", "cpu", "memory", "disk", "workdir", "hostname", "interactive", "tty", "registry")
 _NET_KEYS = {"v4": "v4-fixed-ip", "v6": "v6-fixed-ip", "v4-fixed-ip": "v4-fixed-ip", "v6-fixed-ip": "v6-fixed-ip"}
 
 _OPTIONS = (
@@ -43,6 +43,7 @@ _OPTIONS = (
     click.option("--hostname", metavar="NAME", help="Host name it sees."),
     click.option("--net", multiple=True, metavar="NETWORK[,v4=IP][,v6=IP]", help="Network, or port=ID; repeatable."),
     click.option("--zone", metavar="ZONE", help="Availability zone."),
+    click.option("--registry", metavar="NAME", help="The registry its image comes from; see `krater registry`."),
     click.option("--pull", type=click.Choice([*_PULL]), help="When to ask the registry (administrators)."),
     click.option("-i", "--interactive", is_flag=True, help="Keep its input open."),
     click.option("-t", "--tty", is_flag=True, help="Give it a terminal."),

@@ -219,6 +219,18 @@ class NewContainer(TypedDict, total=False):
     host: str
 
 
+class Registry(TypedDict):
+    """A registry with a login. `password` is always `***`."""
+
+    uuid: str
+    name: str | None
+    project_id: str
+    user_id: str
+    domain: str
+    username: str | None
+    password: str
+
+
 class Subnet(TypedDict):
     """A range of a network. `version` is 4 or 6."""
 

@@ -40,6 +40,15 @@ class Services:
         params = {"host": host, "binary": binary, "disabled_reason": reason}
         self._session.ask("PUT", "/v1/services/disable", params)
 
+    def force_down(self, host: str, forced_down: bool = True, binary: str = "zun-compute") -> None:
+        """Count it as down, whatever it reports; or take that back."""
+        params: dict[str, str | bool] = {"host": host, "binary": binary, "forced_down": forced_down}
+        self._session.ask("PUT", "/v1/services/force_down", params)
+
+    def delete(self, host: str, binary: str = "zun-compute") -> None:
+        """Forget one whose host is gone for good; nothing may be left on it."""
+        self._session.ask("DELETE", "/v1/services", {"host": host, "binary": binary})
+
 
 class Zones:
     """Availability zones: names a user can ask for."""

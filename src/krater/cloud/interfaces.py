@@ -185,6 +185,18 @@ class OwnNetworks(Protocol):
         """NotFound; Conflict while a container uses it."""
 
 
+class Vault(Protocol):
+    """Encrypts secrets that must be read again, with keys of the installation."""
+
+    def seal(self, owner: str, text: str) -> str:
+        """A text as it may be stored, for the thing with this id."""
+        ...
+
+    def open(self, owner: str, sealed: str) -> str:
+        """The text again. Permanent when that cannot be: its key is gone, or it is another thing's."""
+        ...
+
+
 class Allocations(Protocol):
     """The ledger of capacity."""
 

@@ -11,6 +11,7 @@ from krater.config.sections import (
     LimitSettings,
     NetworkSettings,
     QuotaSettings,
+    RegistrySettings,
     SchedulerSettings,
     Settings,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "LimitSettings",
     "NetworkSettings",
     "QuotaSettings",
+    "RegistrySettings",
     "SchedulerSettings",
     "Settings",
     "load",

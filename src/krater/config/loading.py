@@ -16,6 +16,7 @@ from oslo_config import cfg, types
 
 from krater.config.sections import SECTIONS, AgentSettings, NetworkSettings, Settings
 from krater.errors import Invalid
+from krater.model.image import parse_image
 from krater.model.node import parse_processors
 
 
@@ -40,6 +41,7 @@ def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | No
         raise Invalid(f"{source}: {_sentence(error)}") from error
     _check_ranges(settings.network)
     _check_processors(settings.agent)
+    _check_registries(settings)
     return settings
 
 
@@ -154,6 +156,17 @@ def _check_processors(agent: AgentSettings) -> None:
         raise Invalid(
             f"[agent] dedicated_cpus: {agent.dedicated_cpus!r} is no set of processors, such as 2-3,6"
         ) from None
+
+
+def _check_registries(settings: Settings) -> None:
+    """Patterns, ranges and domains that mean something."""
+    try:
+        _ = settings.registry_rules
+        parse_image("name", settings.registries.default)
+    except Invalid as error:
+        raise Invalid(f"[registries]: {error.message}") from error
+    if bool(settings.registries.default_username) != bool(settings.registries.default_password_file):
+        raise Invalid("[registries] default_username: goes together with default_password_file")
 
 
 def _sentence(error: Exception) -> str:

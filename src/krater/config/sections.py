@@ -2,9 +2,11 @@
 
 import socket
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from krater.model.quota import Limits
+from krater.model.registry import RegistryRules
 
 
 def _option(default: Any, text: str, **limits: Any) -> Any:
@@ -79,6 +81,27 @@ class QuotaSettings:
     def limits(self) -> Limits:
         """As the model has them."""
         return Limits(self.containers, self.cpu, self.memory, self.disk)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """Where images come from."""
+
+    default: str = _option("docker.io", "Registry of images whose name has no domain.")
+    default_username: str = _option("", "Who pulls from the default registry, for everybody. Empty: nobody special.")
+    default_password_file: str = _option("", "File with the password for that, and nothing else.")
+    allow: tuple[str, ...] = _option(
+        [],
+        "Registries images may come from: hosts, patterns as *.example.org, with or without a port. Empty: any.",
+    )
+    deny: tuple[str, ...] = _option([], "Registries and hosts that are never asked; patterns too. Stronger than allow.")
+    reachable: tuple[str, ...] = _option(
+        [],
+        "Ranges (CIDR), addresses and hosts that may be asked for images although they are loopback, link-local or "
+        "private. All others such are refused.",
+    )
+    ca_file: str = _option("", "Certificates (PEM) to trust besides the system's, for all registries.")
+    certificates: str = _option("", "Directory of certificates to trust for single registries: HOST[:PORT]/ca.crt.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +186,7 @@ SECTIONS: dict[str, type] = {
     "limits": LimitSettings,
     "quota": QuotaSettings,
     "identity": IdentitySettings,
+    "registries": RegistrySettings,
     "network": NetworkSettings,
     "scheduler": SchedulerSettings,
     "controller": ControllerSettings,
@@ -180,12 +204,24 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     controller: ControllerSettings = field(default_factory=ControllerSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
 
     @property
+    def registry_rules(self) -> RegistryRules:
+        """What may be pulled from where. A registry that is named as one without TLS may be asked. Invalid."""
+        own = self.registries
+        return _rules(own.allow, own.deny, (*own.reachable, *self.agent.plain_http_registries))
+
+    @property
     def database_url(self) -> str:
         """The URL of the store, with the default filled in."""
         return self.database.connection or f"sqlite:///{self.core.directory}/krater.sqlite"
+
+
+@lru_cache(maxsize=64)
+def _rules(allow: tuple[str, ...], deny: tuple[str, ...], reachable: tuple[str, ...]) -> RegistryRules:
+    return RegistryRules(allow, deny, reachable)

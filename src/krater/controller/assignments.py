@@ -1,9 +1,11 @@
 """From a stored workload to what its node is told: pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from krater.model.assignment import Assignment
-from krater.model.workload import Desired, RestartPolicy, default_hostname
+from krater.model.image import DEFAULT_DOMAIN, parse_image
+from krater.model.workload import ContainerSpec, Desired, RestartPolicy, default_hostname
 from krater.store.interfaces import Workload
 
 
@@ -12,8 +14,14 @@ def is_going(workload: Workload) -> bool:
     return workload.intent.desired is Desired.REMOVED or workload.removal is not None
 
 
-def assignment(workload: Workload) -> Assignment:
-    """All that a node needs to know of a workload that is placed on it."""
+def assignment(
+    workload: Workload, domains: Mapping[str, str] | None = None, default: str = DEFAULT_DOMAIN
+) -> Assignment:
+    """All that a node needs to know of a workload that is placed on it.
+
+    Images get their full names: those without a domain are of the container's registry (`domains`, by its id), else
+    of the default one.
+    """
     intent = workload.intent
     if workload.removal is not None:
         intent = replace(intent, desired=Desired.REMOVED)
@@ -24,10 +32,17 @@ def assignment(workload: Workload) -> Assignment:
         project_id=workload.project_id,
         name=workload.name,
         hostname=workload.spec.hostname or default_hostname(workload.name, workload.id),
-        containers=workload.spec.containers,
+        containers=tuple(_with_full_image(c, domains or {}, default) for c in workload.spec.containers),
         nics=workload.placement.nics,
         restart=workload.spec.restart or RestartPolicy(),
         auto_heal=workload.spec.auto_heal,
         cpus=workload.placement.cpus,
         made=workload.observed.made if workload.observed.epoch == workload.placement.epoch else (),
     )
+
+
+def _with_full_image(container: ContainerSpec, domains: Mapping[str, str], default: str) -> ContainerSpec:
+    domain = default if container.registry is None else domains.get(container.registry, default)
+    if domain == DEFAULT_DOMAIN:
+        return container  # what every node understands by it
+    return replace(container, image=parse_image(container.image, domain).canonical)

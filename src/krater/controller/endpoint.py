@@ -18,14 +18,22 @@ from krater.controller.nodes import Nodes
 from krater.controller.reports import fold
 from krater.errors import Invalid
 from krater.model.assignment import NodeImage
-from krater.model.image import DEFAULT_TAG, parse_image
+from krater.model.image import DEFAULT_DOMAIN, DEFAULT_TAG, parse_image
 from krater.store.interfaces import Image, Store, Tx, Workload
 
 
 class Endpoint:
     """One method a message."""
 
-    def __init__(self, store: Store, nodes: Nodes, now: Now, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        nodes: Nodes,
+        now: Now,
+        wake: Callable[[str], None],
+        default_domain: str = DEFAULT_DOMAIN,
+    ) -> None:
+        self._default_domain = default_domain
         self._store = store
         self._nodes = nodes
         self._now = now
@@ -49,15 +57,19 @@ class Endpoint:
     async def pull(self, message: Pull) -> PullAnswer:
         """What a node should do, as stored at this moment."""
 
-        def look(tx: Tx) -> tuple[Sequence[Workload], Sequence[Image]]:
+        def look(tx: Tx) -> tuple[Sequence[Workload], dict[str, str], Sequence[Image]]:
             if message.workloads is None:
-                return tx.workloads.on_node(message.node), tx.images.on_node(message.node)
-            return tx.workloads.by_ids(message.workloads), []
+                found = tx.workloads.on_node(message.node)
+                return found, _domains(tx, found), tx.images.on_node(message.node)
+            found = tx.workloads.by_ids(message.workloads)
+            return found, _domains(tx, found), []
 
-        workloads, images = await self._store.read(look)
+        workloads, domains, images = await self._store.read(look)
         return PullAnswer(
             complete=message.workloads is None,
-            assignments=tuple(assignment(w) for w in workloads if w.placement.node == message.node),
+            assignments=tuple(
+                assignment(w, domains, self._default_domain) for w in workloads if w.placement.node == message.node
+            ),
             images=image_tasks(images),
         )
 
@@ -73,6 +85,12 @@ class Endpoint:
         images = [(*found, image) for image in message.images if (found := repo_and_tag(image)) is not None]
         failures, at = dict(message.failures), self._now()
         await self._store.write(lambda tx: tx.images.observe(message.node, images, failures, at))
+
+
+def _domains(tx: Tx, workloads: Sequence[Workload]) -> dict[str, str]:
+    """Of the registries that these come from."""
+    ids = [c.registry for w in workloads for c in w.spec.containers if c.registry is not None]
+    return {id: registry.domain for id, registry in tx.registries.by_ids(ids).items()}
 
 
 def repo_and_tag(image: NodeImage) -> tuple[str, str] | None:

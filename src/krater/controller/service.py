@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 
 from krater.bus.interfaces import CONTROLLER, Bus
+from krater.bus.messages import AskLogin
 from krater.clock import Now, utc_now
-from krater.cloud.interfaces import Allocations, Networks
+from krater.cloud.interfaces import Allocations, Networks, Vault
 from krater.config import Settings
 from krater.controller.endpoint import Endpoint
 from krater.controller.garbage import Garbage
+from krater.controller.logins import Logins
 from krater.controller.nodes import Nodes
 from krater.controller.workloads import Workloads
 from krater.errors import KraterError
@@ -34,6 +36,8 @@ class Controller:
         networks: Networks,
         allocations: Allocations,
         now: Now = utc_now,
+        *,
+        vault: Vault,
     ) -> None:
         own = settings.controller
         self._store = store
@@ -50,11 +54,13 @@ class Controller:
         )
         self._nodes = Nodes(store, own.node_down_after, now, self.reconciler.wake)
         self._garbage = Garbage(store, networks, allocations, own.keep_actions, settings.agent.keep_logs, now)
-        self._endpoint = Endpoint(store, self._nodes, now, self.reconciler.wake)
+        registries = settings.registries
+        self._endpoint = Endpoint(store, self._nodes, now, self.reconciler.wake, registries.default)
+        self._logins = Logins(store, vault, registries)
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        self._bus.serve(CONTROLLER, self._endpoint.handlers)
+        self._bus.serve(CONTROLLER, {**self._endpoint.handlers, AskLogin: self._logins.ask})
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self.reconciler.run(), name="controller-workloads")
             loops.create_task(repeat("nodes", self._nodes.watch, self._watch_every), name="controller-nodes")

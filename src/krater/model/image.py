@@ -30,6 +30,11 @@ class ImageRef:
         return f"{name}@{self.digest}" if self.digest else f"{name}:{self.tag or DEFAULT_TAG}"
 
     @property
+    def repository(self) -> str:
+        """The full name without tag and digest."""
+        return f"{self.domain}/{self.path}"
+
+    @property
     def familiar(self) -> str:
         """The repository as people write it: without Docker Hub's domain and `library/`."""
         if self.domain != DEFAULT_DOMAIN:

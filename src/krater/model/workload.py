@@ -111,6 +111,7 @@ class ContainerSpec:
     image_driver: str = "docker"
     pull_policy: PullPolicy | None = None
     healthcheck: Healthcheck | None = None
+    registry: str | None = None  # id of the project's registry it comes from
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,20 @@ from krater.model.assignment import NodeImage, Observed, Placement, StepEvent
 from krater.model.network import Network, Port, Subnet
 from krater.model.node import Capacity, Inventory, Node
 from krater.model.quota import Limits, Usage
+from krater.model.registry import Registry
 from krater.model.workload import Intent, Kind, Resources, WorkloadSpec
 from krater.store.departures import Departure, Departures
-from krater.store.records import EVERYBODY, Action, ActionEvent, Image, Page, Scope, Workload, WorkloadQuery
+from krater.store.records import (
+    EVERYBODY,
+    Action,
+    ActionEvent,
+    Image,
+    Page,
+    RegistryQuery,
+    Scope,
+    Workload,
+    WorkloadQuery,
+)
 
 __all__ = [
     "EVERYBODY",
@@ -39,6 +50,8 @@ __all__ = [
     "Nodes",
     "Page",
     "Quotas",
+    "Registries",
+    "RegistryQuery",
     "Scope",
     "Store",
     "Tokens",
@@ -208,6 +221,42 @@ class Quotas(Protocol):
         """Add, atomically. OverQuota names the resource. Negative amounts give back and are never refused."""
 
 
+class Registries(Protocol):
+    """Registries that projects have a login for. What is `sealed` was encrypted before it came here."""
+
+    def add(self, registry: Registry) -> None:
+        """Store a new one."""
+
+    def get(self, scope: Scope, ident: str) -> Registry:
+        """By id, else by name. NotFound; Conflict when several have the name."""
+        ...
+
+    def find(self, scope: Scope, query: RegistryQuery, page: Page) -> list[Registry]:
+        """A page of them. Invalid for an unknown sort key; NotFound for an unknown marker."""
+        ...
+
+    def change(self, registry: Registry, at: datetime) -> Registry:
+        """Replace name, domain, username and secret of one. NotFound."""
+        ...
+
+    def delete(self, scope: Scope, ident: str) -> None:
+        """NotFound; Conflict while a workload uses it."""
+
+    def use(self, id: str, workload: str) -> None:
+        """Note that a workload's image comes from it, until the workload's row is deleted."""
+
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Registry]:
+        """Those of the ids that exist. For the controller."""
+        ...
+
+    def sealed(self, after: int, most: int) -> Sequence[tuple[int, str, str]]:
+        """The next `most` sealed passwords after a place, as (place, id, text). To change the key."""
+        ...
+
+    def reseal(self, id: str, was: str, now: str) -> None:
+        """Replace a sealed text, if it is still `was`."""
+
+
 class Networks(Protocol):
     """Networks, subnets and ports of the embedded profile."""
 
@@ -312,6 +361,7 @@ class Tx(Protocol):
     nodes: Nodes
     allocations: Allocations
     quotas: Quotas
+    registries: Registries
     networks: Networks
     images: Images
     tokens: Tokens

@@ -68,6 +68,17 @@ class WorkloadQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryQuery:
+    """Filters: any of the values of each."""
+
+    name: tuple[str, ...] = ()
+    domain: tuple[str, ...] = ()
+    username: tuple[str, ...] = ()
+    project_id: tuple[str, ...] = ()
+    user_id: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ActionEvent:
     """A step taken for an action. `result` is "Success" or "Error"; `details` is the error's text."""
 

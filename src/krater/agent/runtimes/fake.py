@@ -15,6 +15,8 @@ from pathlib import Path
 from krater.agent.runtimes.fake_images import FakeImages
 from krater.agent.runtimes.fake_programs import ENDED, KILLED, Program, program_of
 from krater.agent.runtimes.interfaces import (
+    OPERATOR,
+    Asker,
     ContainerConfig,
     EngineFacts,
     ExecResult,
@@ -23,7 +25,7 @@ from krater.agent.runtimes.interfaces import (
     Stats,
 )
 from krater.clock import Now, utc_now
-from krater.errors import Conflict, Invalid, NotFound, Permanent
+from krater.errors import Conflict, Invalid, NotFound, Permanent, Temporary
 from krater.model.assignment import ContainerState, NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
 from krater.model.workload import PullPolicy
@@ -121,10 +123,12 @@ class FakeRuntime:
         found = self.world.containers.get(container)
         return found.seen if found is not None and found.is_whole else None
 
-    async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
+    async def ensure_image(
+        self, name: str, policy: PullPolicy, progress: Progress | None = None, asker: Asker = OPERATOR
+    ) -> ImageFacts:
         """Pull from a registry in memory."""
         await self._effect("ensure_image", name)
-        facts = await self.world.images.ensure(name, policy, progress)
+        facts = await self.world.images.ensure(name, policy, progress, asker)
         self._hook("after", "ensure_image", name)
         return facts
 
@@ -155,6 +159,8 @@ class FakeRuntime:
         facts = self.world.images.find(config.spec.image)
         if facts is None:
             raise Permanent(f"The image {config.spec.image} is not on this node.")
+        if not self.world.images.admits(facts.name, config.project):
+            raise Temporary(f"The registry is to be asked for the image {config.spec.image} again.")
         made = self.world.containers[config.id] = _new_container(config, facts)
         self._hook("during", "create", config.id)
         made.is_whole = True

@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 
-from krater.agent.runtimes.interfaces import Progress, PullProgress
+from krater.agent.runtimes.interfaces import OPERATOR, Asker, Progress, PullProgress
 from krater.errors import Permanent, Unavailable
 from krater.model.assignment import NodeImage
 from krater.model.image import ImageFacts, parse_image
+from krater.model.registry import Login
 from krater.model.workload import PullPolicy
 
 _SIZE = 4 << 20
@@ -14,13 +15,18 @@ _PARTS = 4
 
 
 class FakeImages:
-    """`registry` is what can be pulled; `seconds` is how long a pull takes; `is_up` is false when the store is down."""
+    """`registry` is what can be pulled, `logins` what is needed for some of it.
+
+    `seconds` is how long a pull takes; `is_up` is false when the store is down.
+    """
 
     def __init__(self) -> None:
         self.is_up = True
         self.seconds = 0.0
         self.pulls = 0
         self.registry: dict[str, ImageFacts] = {}
+        self.logins: dict[str, Login] = {}
+        self._granted: dict[str, set[str]] = {}
         self._store: dict[str, ImageFacts] = {}
         for name, command in (
             ("alpine", ("sh",)),
@@ -31,17 +37,24 @@ class FakeImages:
             facts = _facts(name, command)
             self.registry[facts.name] = facts
 
-    async def ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ImageFacts:
-        """Pull it if the policy wants that."""
+    async def ensure(
+        self, name: str, policy: PullPolicy, progress: Progress | None, asker: Asker = OPERATOR
+    ) -> ImageFacts:
+        """Pull it if the policy wants that, or if this project has not shown yet that it may have it."""
         self._require_up()
         present = self.find(name)
-        if present is not None and policy is not PullPolicy.ALWAYS:
+        if present is not None and policy is not PullPolicy.ALWAYS and self.admits(present.name, asker.project):
             return present
         if policy is PullPolicy.NEVER:
             raise Permanent(f"The image {name} is not on this node, and may not be pulled.")
         facts = self.registry.get(parse_image(name).canonical)
         if facts is None:
             raise Permanent(f"There is no image {name} in its registry.")
+        wanted, login = self.logins.get(facts.name), await asker.login()
+        if wanted is not None and login != wanted:
+            raise Permanent(f"The registry does not give out {name}: log in, or check the name.")
+        if wanted is not None:
+            self._granted.setdefault(facts.name, set()).add(asker.project)
         self.pulls += 1
         for part in range(_PARTS if self.seconds else 0):
             await asyncio.sleep(self.seconds / _PARTS)
@@ -54,6 +67,10 @@ class FakeImages:
     def find(self, name: str) -> ImageFacts | None:
         """What is in the store."""
         return self._store.get(parse_image(name).canonical)
+
+    def admits(self, name: str, project: str) -> bool:
+        """Whether containers of the project may be of an image that is here."""
+        return name not in self._granted or project in self._granted[name]
 
     def list(self) -> list[NodeImage]:
         """All that is in the store."""

@@ -6,12 +6,13 @@ Every adapter passes `tests/contracts/test_runtime.py`. Methods named `ensure_*`
 container's owner understands; nothing returns None for failure.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from krater.model.assignment import NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
+from krater.model.registry import Login
 from krater.model.workload import ContainerSpec, PullPolicy
 
 
@@ -36,9 +37,10 @@ class Mount:
 class ContainerConfig:
     """Everything an engine needs to make a container, besides its image.
 
-    `id` names the container on the node (32 to 36 characters, hexadecimal and dashes). `netns` is the path of the
-    network namespace it runs in, with its cards plugged. `nameservers` go into resolv.conf; `hosts` are lines for
-    /etc/hosts as (address, names). It may use the processors `cpus` only; none named: all.
+    `project` is whose it is: an image that was pulled with a login is only for projects that have shown to a registry
+    that they may have it. `id` names the container on the node (32 to 36 characters, hexadecimal and dashes). `netns`
+    is the path of the network namespace it runs in, with its cards plugged. `nameservers` go into resolv.conf; `hosts`
+    are lines for /etc/hosts as (address, names). It may use the processors `cpus` only; none named: all.
     """
 
     id: str
@@ -51,6 +53,23 @@ class ContainerConfig:
     hosts: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
     cpus: tuple[int, ...] = ()
+    project: str = ""
+
+
+async def no_login() -> Login | None:
+    """Whoever needs none."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """For whom an image is had ("" is the operator), and what tells the login when a registry is to be asked."""
+
+    project: str = ""
+    login: Callable[[], Awaitable[Login | None]] = no_login
+
+
+OPERATOR = Asker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +134,13 @@ class Runtime(Protocol):
     async def inspect(self, container: str) -> ObservedContainer | None:
         """One container as it is now, None when there is none: what `list` says of it, without a look at the rest."""
 
-    async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
+    async def ensure_image(
+        self, name: str, policy: PullPolicy, progress: Progress | None = None, asker: Asker = OPERATOR
+    ) -> ImageFacts:
         """Have the image unpacked on this node. `name` is as the user wrote it. Permanent when there is none.
+
+        An image that is here because of somebody's login is used for another project only after the registry was
+        asked whether it gives that project the very same. Without a login it is not kept from anybody.
 
         May be cancelled at any time, when nobody wants the image any more.
         """

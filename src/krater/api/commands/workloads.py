@@ -72,6 +72,9 @@ def create(tx: Tx, asking: Asking, workload: Workload, limits: Limits) -> Worklo
     usage = Usage.of(len(workload.spec.containers), workload.spec.resources)
     tx.quotas.charge(project, usage, tx.quotas.limits(project, limits))
     stored = tx.workloads.add(workload)
+    for registry in {c.registry for c in workload.spec.containers if c.registry is not None}:
+        tx.registries.get(Scope(project), registry)  # it may have been deleted since it was looked up
+        tx.registries.use(registry, workload.id)
     _note(tx, asking, stored, "create")
     return stored
 

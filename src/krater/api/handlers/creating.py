@@ -1,5 +1,6 @@
 """POST /containers: every check in the order the Container API has it, then one transaction."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 from msgspec import UNSET
@@ -7,6 +8,7 @@ from msgspec import UNSET
 from krater.api.commands import workloads as commands
 from krater.api.commands.workloads import Asking
 from krater.api.handlers.asking import asking_of, change, check_since
+from krater.api.handlers.sources import check_source, read_registry
 from krater.api.links import base_of
 from krater.api.requests import Answer, Request
 from krater.api.schemas.containers import CreateBase, CreateQuery, HealthcheckAsk, create_shape
@@ -34,6 +36,10 @@ async def create(request: Request) -> Answer:
     _check_placing(request, ask)
     nets = await request.backing.networks.resolve(request.caller, asks)
     restart = _check_rest(request, ask)
+    registry = await read_registry(request, ask.registry)
+    check_source(request, container.image, registry)
+    container = replace(container, registry=None if registry is None else registry.id)
+    _check_destination(request, ask)
     asking = await asking_of(request)
     _check_host(asking, getattr(ask, "host", UNSET))
     workload = _workload(request, ask, container, restart, nets, run=run)
@@ -111,12 +117,12 @@ def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
         request.require("container:create:image_pull_policy")
     restart = read_restart(ask.restart_policy)
     _check_exposed(request, ask)
-    if ask.registry is not UNSET:
-        check_since(request, "registry", 31)
-        raise not_yet("registry", "registries with credentials")
+    return restart
+
+
+def _check_destination(request: Request, ask: CreateBase) -> None:
     if getattr(ask, "host", UNSET) is not UNSET:
         request.require("container:create:requested_destination")
-    return restart
 
 
 def _check_exposed(request: Request, ask: CreateBase) -> None:

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 from krater.api.commands import images as commands
 from krater.api.handlers.answers import DONE, accepted, found
+from krater.api.handlers.sources import check_source
 from krater.api.links import Base, base_of
 from krater.api.lists import next_link, page_of
 from krater.api.nodes import NodeTable
@@ -33,7 +34,8 @@ async def pull(request: Request) -> Answer:
     """Have a node get an image."""
     request.require("image:pull")
     ask = await decode_json_body(request, PullImage)
-    ref = _reference(ask)
+    ref = _reference(ask, request.backing.settings.registries.default)
+    check_source(request, ref.canonical, field="repo")
     nodes = await request.backing.nodes.table()
     node = _node(nodes, ask.host)
     image = Image(
@@ -51,15 +53,15 @@ async def pull(request: Request) -> Answer:
     return accepted(_entry(stored, nodes, base), base.location("images", stored.id))
 
 
-def _reference(ask: PullImage) -> ImageRef:
+def _reference(ask: PullImage, default: str) -> ImageRef:
     """The image meant: `repo`, which may have a tag or digest itself, and `tag`."""
     try:
-        ref = parse_image(ask.repo)
+        ref = parse_image(ask.repo, default)
         if ask.tag is None:
             return ref
         if ref.tag is not None or ref.digest is not None:
             raise Invalid(f"tag: {ask.repo[:80]!r} has one already", field="tag")
-        return parse_image(f"{ask.repo}{'@' if ':' in ask.tag else ':'}{ask.tag}")
+        return parse_image(f"{ask.repo}{'@' if ':' in ask.tag else ':'}{ask.tag}", default)
     except Invalid as error:
         raise Invalid(error.message, field=error.field, code="reference-invalid-format") from None
 

@@ -7,6 +7,7 @@ from krater.api.commands.workloads import DEFAULT_GRACE, Asking
 from krater.api.handlers.answers import ACCEPTED
 from krater.api.handlers.asking import asking_of, change
 from krater.api.handlers.creating import not_yet
+from krater.api.handlers.sources import check_rebuild_source
 from krater.api.requests import Answer, Request
 from krater.api.schemas.actions import Rebuild, Timeout
 from krater.api.schemas.decoding import decode_arguments, decode_query
@@ -47,6 +48,8 @@ async def rebuild(request: Request) -> Answer:
     if ask.image_driver == "glance":
         raise not_yet("image_driver", "images from Glance")
     image = None if ask.image in (None, "None") else read_image(ask.image)
+    if image is not None:
+        await check_rebuild_source(request, request.params["container"], image)
     return await _do(request, lambda tx, asking, ident: commands.rebuild(tx, asking, ident, image))
 
 

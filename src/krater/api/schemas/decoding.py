@@ -106,6 +106,11 @@ def _explain(text: str, shape: type) -> Invalid:
         return Invalid(f"{within}{found[1]!r} is a required property", field=found[1], code=CODE)
     field = re.split(r"[.\[]", path, maxsplit=1)[0]
     expected = descriptions(shape).get(field) if field else None
+    if expected is None and "." in path:  # inside of what a wrapper holds
+        within_wrapper = get_type_hints(shape).get(field)
+        inner = path.removeprefix(f"{field}.")
+        if isinstance(within_wrapper, type) and issubclass(within_wrapper, msgspec.Struct):
+            expected = descriptions(within_wrapper).get(inner)
     if expected is None:
         reason = bare[:200] if field else "The request body is not a JSON object."
         return Invalid(f"{within}{reason}", field=field or None, code=CODE)

@@ -13,7 +13,18 @@ from sqlalchemy import Engine
 from krater.clock import Now, utc_now
 from krater.errors import Unavailable
 from krater.store.departures import Departures
-from krater.store.interfaces import Actions, Allocations, Images, Networks, Nodes, Quotas, Tokens, Tx, Workloads
+from krater.store.interfaces import (
+    Actions,
+    Allocations,
+    Images,
+    Networks,
+    Nodes,
+    Quotas,
+    Registries,
+    Tokens,
+    Tx,
+    Workloads,
+)
 from krater.store.sql.actions import SqlActions
 from krater.store.sql.allocations import SqlAllocations
 from krater.store.sql.departures import SqlDepartures
@@ -24,6 +35,7 @@ from krater.store.sql.link import Link
 from krater.store.sql.networks import SqlNetworks
 from krater.store.sql.nodes import SqlNodes
 from krater.store.sql.quotas import SqlQuotas
+from krater.store.sql.registries import SqlRegistries
 from krater.store.sql.reserve import Reserve
 from krater.store.sql.schema import ensure_head
 from krater.store.sql.tokens import SqlTokens
@@ -51,6 +63,7 @@ class SqlTx:
         self.nodes: Nodes = SqlNodes(link)
         self.allocations: Allocations = SqlAllocations(link)
         self.quotas: Quotas = SqlQuotas(link)
+        self.registries: Registries = SqlRegistries(link)
         self.networks: Networks = SqlNetworks(link)
         self.images: Images = SqlImages(link)
         self.tokens: Tokens = SqlTokens(link)

@@ -1,5 +1,7 @@
 """The image store's daemon, when it is our own: started beside us, found again, started again when it dies.
 
+It lives in a network namespace of its own, whose only way out is `gate/`.
+
 It does not hang on us: a session of its own, no pipes to us, so it survives our `kill -9`. Containers do not hang on
 it: while it is down they run on, and only images cannot be had.
 """
@@ -17,8 +19,10 @@ from typing import Final
 
 import structlog
 
+from krater.agent.runtimes.oci.gate.gate import environment
+from krater.agent.runtimes.oci.gate.space import in_new_space, is_apart
 from krater.agent.runtimes.oci.processes import Identity, identify, on_exit, reap, send_signal
-from krater.agent.runtimes.oci.registries import allow_plain_http
+from krater.agent.runtimes.oci.registries import Trust, write_hosts
 from krater.errors import Unavailable
 
 # Without the engine of containers, file systems that are not used, metrics and tracing: it starts in 15 ms. The task
@@ -75,9 +79,9 @@ disabled_plugins = [
 class Containerd:
     """Our own containerd, below one directory."""
 
-    def __init__(self, directory: str, binary: str = "containerd", plain_http: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: str, binary: str = "containerd", trust: Trust | None = None) -> None:
         self.directory = directory
-        self._plain_http = plain_http
+        self._trust = trust or Trust()
         self.socket = f"{directory}/containerd.sock"
         self._binary = binary
         self._process: Identity | None = None
@@ -91,11 +95,16 @@ class Containerd:
         """Whether its process runs."""
         return self._process is not None and self._process.alive
 
+    @property
+    def pid(self) -> int | None:
+        """Its process's number, while it runs."""
+        return self._process.pid if self._process is not None and self._process.alive else None
+
     async def open(self) -> None:
         """Find it running, or start it; watch it from now on."""
         if self._unwatch is not None:
             return
-        await asyncio.to_thread(allow_plain_http, Path(self.directory, "registries"), self._plain_http)
+        await asyncio.to_thread(write_hosts, Path(self.directory, "registries"), self._trust)
         self._process = await asyncio.to_thread(self._found_or_started)
         self._watch()
         deadline = time.monotonic() + READY_WITHIN
@@ -119,15 +128,8 @@ class Containerd:
         """Stop the daemon; call it after `close`, or it is started again."""
         with self._alone():
             process = self._find()
-            if process is None:
-                return
-            send_signal(process, signal.SIGTERM)
-            deadline = time.monotonic() + ENDS_WITHIN
-            while process.alive:
-                if time.monotonic() > deadline:
-                    send_signal(process, signal.SIGKILL)
-                time.sleep(0.005)
-            reap(process.pid)
+            if process is not None:
+                _end(process)
 
     def _watch(self) -> None:
         self._started = time.monotonic()
@@ -181,7 +183,11 @@ class Containerd:
 
     def _found_or_started(self) -> Identity:
         with self._alone():
-            return self._find() or self._start()
+            found = self._find()
+            if found is not None and not is_apart(found.pid):  # one of a Krater that did not guard it yet
+                _end(found)
+                found = None
+            return found or self._start()
 
     def _start(self) -> Identity:
         directory = Path(self.directory)
@@ -191,13 +197,16 @@ class Containerd:
         if journal.exists() and journal.stat().st_size > LOG_LIMIT:
             journal.replace(directory / "log.1")
         with open(journal, "ab") as out:
-            child = subprocess.Popen(
-                [self._binary, "-c", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                cwd="/",
-                start_new_session=True,
+            child = in_new_space(
+                lambda: subprocess.Popen(
+                    [self._binary, "-c", str(config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    cwd="/",
+                    env=environment(dict(os.environ)),
+                    start_new_session=True,
+                )
             )
         child.returncode = 0  # it outlives us and is reaped by its watch: Popen must not complain
         (directory / "pid").write_text(str(child.pid))
@@ -208,3 +217,14 @@ class Containerd:
             reap(child.pid)
             return Identity(child.pid, 0)  # ended at once: the watch sees that and tries again
         return process
+
+
+def _end(process: Identity) -> None:
+    """Stop a daemon, and wait until it has."""
+    send_signal(process, signal.SIGTERM)
+    deadline = time.monotonic() + ENDS_WITHIN
+    while process.alive:
+        if time.monotonic() > deadline:
+            send_signal(process, signal.SIGKILL)
+        time.sleep(0.005)
+    reap(process.pid)

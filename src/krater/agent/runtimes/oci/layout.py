@@ -9,6 +9,7 @@ DIRECTORY/
                             etc/             hosts, hostname, resolv.conf as the container sees them
                             bundle/          config.json for the OCI runtime; conmon's attach, ctl, winsz
                             run/             pid, exit, oom: what conmon writes of the last start
+  grants/                   who was given which images by a registry that asks for a login
   crun/                     the OCI runtime's own state
   logs/ID/container.log     outlives the container; rotated ones beside it with .1, .2, ...
 """
@@ -75,6 +76,10 @@ class Layout:
     @property
     def containerd(self) -> str:
         return f"{self.root}/containerd"
+
+    @property
+    def grants(self) -> str:
+        return f"{self.root}/grants"
 
     @property
     def containers(self) -> str:

@@ -1,39 +1,83 @@
-"""What our own containerd is told of registries: which are spoken to without TLS. It reads this anew at each pull."""
+"""What our own containerd is told of registries: which are spoken to without TLS, and whose certificates are trusted.
 
+It reads this anew at each pull.
+"""
+
+import json
+import os
 import shutil
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_OURS: Final = "# Written by Krater, of the setting plain_http_registries of [agent].\n"
-_HOSTS: Final = (
-    _OURS
-    + """server = "http://{name}"
+import structlog
 
-[host."http://{name}"]
-  capabilities = ["pull", "resolve"]
-"""
-)
+_OURS: Final = "# Written by Krater, of its settings.\n"
+_OURS_BEFORE: Final = "# Written by Krater, of the setting plain_http_registries of [agent].\n"
+_CERTIFICATE: Final = "ca.crt"
+_EVERY: Final = "_default"
+
+log = structlog.get_logger()
 
 
-def allow_plain_http(directory: Path, registries: Iterable[str]) -> None:
-    """Have containerd speak plain HTTP to these (host or host:port) and to no other, but for what others wrote there.
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Registries without TLS (host or host:port); certificates for all; a directory of HOST[:PORT]/ca.crt."""
 
-    The registries of the loopback address need not be named.
+    plain_http: tuple[str, ...] = ()
+    ca_file: str = ""
+    certificates: str = ""
+
+
+def write_hosts(directory: Path, trust: Trust) -> None:
+    """Have containerd speak plain HTTP to these and to no other, and trust these certificates and the system's.
+
+    What others wrote there stays. The registries of the loopback address need not be named.
     """
-    wanted = {name for name in registries if name and "/" not in name and name not in (".", "..")}
+    wanted = {name: _plain(name) for name in trust.plain_http if _is_name(name)}
+    everywhere = [os.path.abspath(trust.ca_file)] if trust.ca_file else []
+    for name, file in _own_certificates(trust.certificates).items():
+        wanted.setdefault(name, f'server = "https://{name}"\n{_trusting([*everywhere, file])}')
+    if everywhere:
+        wanted[_EVERY] = _trusting(everywhere)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for place in directory.iterdir():
         if place.name not in wanted and _is_ours(place):
             shutil.rmtree(place)
-    for name in wanted:
+    for name, text in wanted.items():
         place = directory / name
         place.mkdir(exist_ok=True)
-        (place / "hosts.toml").write_text(_HOSTS.format(name=name))
+        (place / "hosts.toml").write_text(_OURS + text)
+
+
+def _plain(name: str) -> str:
+    return f'server = "http://{name}"\n\n[host."http://{name}"]\n  capabilities = ["pull", "resolve"]\n'
+
+
+def _trusting(files: list[str]) -> str:
+    """containerd 1.6 reads no file that has no table of hosts, be it empty."""
+    return f"ca = {json.dumps(files)}\n[host]\n"
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "/" not in name and '"' not in name and name not in (".", "..", _EVERY)
+
+
+def _own_certificates(directory: str) -> dict[str, str]:
+    """By registry."""
+    if not directory:
+        return {}
+    try:
+        places = sorted(Path(directory).resolve().iterdir())
+    except OSError as error:
+        log.error("the certificates of registries cannot be read", directory=directory, reason=error.strerror)
+        return {}
+    found = {place.name: place / _CERTIFICATE for place in places if _is_name(place.name)}
+    return {name: str(file) for name, file in found.items() if file.is_file()}
 
 
 def _is_ours(place: Path) -> bool:
     try:
-        return (place / "hosts.toml").read_text().startswith(_OURS)
+        return (place / "hosts.toml").read_text().startswith((_OURS, _OURS_BEFORE))
     except OSError:
         return False

@@ -11,13 +11,16 @@ import os
 import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from krater.agent.runtimes.interfaces import (
+    OPERATOR,
+    Asker,
     ContainerConfig,
     EngineFacts,
     ExecResult,
@@ -30,18 +33,23 @@ from krater.agent.runtimes.oci.cgroups import Cgroups, detect
 from krater.agent.runtimes.oci.conmon import Conmon
 from krater.agent.runtimes.oci.console import LiveConsole
 from krater.agent.runtimes.oci.containerd import Containerd
-from krater.agent.runtimes.oci.images.store import ImageStore, Logins
+from krater.agent.runtimes.oci.gate.gate import Gate
+from krater.agent.runtimes.oci.images.grants import Grants
+from krater.agent.runtimes.oci.images.registry import Registries
+from krater.agent.runtimes.oci.images.store import ImageStore
 from krater.agent.runtimes.oci.launcher import Launcher
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import Lifecycle, Machinery
 from krater.agent.runtimes.oci.logs import rotate
 from krater.agent.runtimes.oci.probe import working_program
 from krater.agent.runtimes.oci.processes import boot_id
+from krater.agent.runtimes.oci.registries import Trust
 from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, observe
 from krater.agent.runtimes.oci.threads import Threads
 from krater.errors import Failed, Permanent, Temporary, Unavailable
 from krater.model.assignment import NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
+from krater.model.registry import RegistryRules
 from krater.model.workload import PullPolicy
 
 LOG_LIMIT: Final = 256 * 1024 * 1024
@@ -62,21 +70,29 @@ class OciOptions:
     log_limit: int = LOG_LIMIT
     log_files: int = 3
     plain_http_registries: tuple[str, ...] = ()
+    registry_rules: RegistryRules = field(default_factory=RegistryRules)
+    ca_file: str = ""
+    certificates: str = ""
     seccomp_profile: str = seccomp.PROFILE
 
 
 class OciRuntime:
     """Implements `Runtime` and `Console`. All it keeps is below `directory`."""
 
-    def __init__(self, directory: str | Path, options: OciOptions | None = None, logins: Logins | None = None) -> None:
+    def __init__(self, directory: str | Path, options: OciOptions | None = None) -> None:
         self._layout = Layout.at(directory)
-        self._options = options or OciOptions()
+        chosen = self._options = options or OciOptions()
         self._shelf = Shelf()
-        own = self._options.containerd_socket is None
-        binary, plain = self._options.containerd, self._options.plain_http_registries
-        self._daemon = Containerd(self._layout.containerd, binary, plain) if own else None
-        socket = self._daemon.socket if self._daemon is not None else self._options.containerd_socket
-        self._images = ImageStore(str(socket), logins)
+        self._daemon: Containerd | None = None
+        self._gate: Gate | None = None
+        grants, rules = Grants(self._layout.grants), chosen.registry_rules
+        if chosen.containerd_socket is None:
+            trust = Trust(chosen.plain_http_registries, chosen.ca_file, chosen.certificates)
+            self._daemon = Containerd(self._layout.containerd, chosen.containerd, trust)
+            self._gate = Gate(rules, partial(getattr, self._daemon, "pid"))
+            self._images = ImageStore(self._daemon.socket, Registries(grants, rules, self._gate.opened))
+        else:
+            self._images = ImageStore(chosen.containerd_socket, Registries(grants, rules))
         self._opened: _Opened | None = None
 
     async def open(self) -> None:
@@ -108,7 +124,8 @@ class OciRuntime:
         if opened is None:
             return
         await opened.lifecycle.close()
-        if self._daemon is not None:
+        if self._daemon is not None and self._gate is not None:
+            self._gate.close()
             await self._daemon.close()
         await self._images.close()
         opened.machinery.launcher.close()
@@ -159,9 +176,11 @@ class OciRuntime:
         """One of them."""
         return await self._with.threads.run(self._look, container)
 
-    async def ensure_image(self, name: str, policy: PullPolicy, progress: Progress | None = None) -> ImageFacts:
+    async def ensure_image(
+        self, name: str, policy: PullPolicy, progress: Progress | None = None, asker: Asker = OPERATOR
+    ) -> ImageFacts:
         """Have an image unpacked."""
-        return (await self._images.ensure(name, policy, progress)).facts
+        return (await self._images.ensure(name, policy, progress, asker)).facts
 
     async def images(self) -> Sequence[NodeImage]:
         """The images in the store."""
@@ -185,6 +204,8 @@ class OciRuntime:
         if self._with.lifecycle.is_made(config):
             return
         image = await self._images.ready(config.spec.image)
+        if not self._images.admits(config.spec.image, image, config.project):  # the name became another's meanwhile
+            raise Temporary(f"the registry is to be asked for the image {config.spec.image!r} again")
         await self._with.lifecycle.create(config, image)
         if not self._images.remembers(image.chain):  # removed in this very moment, and its layers perhaps with it
             await self.remove(config.id)

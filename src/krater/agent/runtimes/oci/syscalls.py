@@ -6,6 +6,7 @@ from typing import Final
 
 CLONE_FS: Final = 0x00000200
 CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWNET: Final = 0x40000000
 MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
@@ -55,6 +56,11 @@ def umount(target: str, flags: int = 0) -> None:
 def unshare(flags: int) -> None:
     """unshare(2), for the calling thread."""
     _checked(_libc.unshare(flags))
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """setns(2), for the calling thread."""
+    _checked(_libc.setns(descriptor, kind))
 
 
 def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:

@@ -8,6 +8,7 @@ from krater.store.sql.tables.kinds import metadata, to_cores, to_micros, to_mill
 from krater.store.sql.tables.networks import addresses, networks, ports, subnets
 from krater.store.sql.tables.nodes import claims, images, nodes
 from krater.store.sql.tables.projects import quota_limits, quota_usage, revoked_tokens
+from krater.store.sql.tables.registries import registries, registry_uses
 from krater.store.sql.tables.workloads import action_events, actions, members, workloads
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "ports",
     "quota_limits",
     "quota_usage",
+    "registries",
+    "registry_uses",
     "revoked_tokens",
     "subnets",
     "to_cores",

@@ -4,18 +4,33 @@ import asyncio
 from typing import Any, Final
 
 from krater.agent.runtimes.interfaces import Progress, PullProgress
+from krater.agent.runtimes.oci.gate.door import REFUSED, UNREACHABLE
 from krater.agent.runtimes.oci.images.client import DEFAULT_METADATA, Absent, Client, translated
 from krater.agent.runtimes.oci.pb import content_pb2, cri_pb2
 from krater.errors import Permanent, Temporary
+from krater.model.image import DEFAULT_DOMAIN, ImageRef
+from krater.model.registry import Login
 
 TELL_EVERY: Final = 0.5
+_SILENCE: Final = (
+    UNREACHABLE,
+    "no such host",
+    "connection refused",
+    "connection reset",
+    "i/o timeout",
+    "dial tcp",
+    "broken pipe",
+)
+_HUB: Final = "registry-1.docker.io"
 
 
-async def pull(client: Client, name: str, account: tuple[str, str] | None, progress: Progress | None) -> None:
+async def pull(client: Client, ref: ImageRef, login: Login | None, progress: Progress | None) -> None:
     """Have the image in the store, by its full name. Permanent when the registry has none, or will not give it."""
+    name = ref.canonical
     request = cri_pb2.PullImageRequest(image=cri_pb2.ImageSpec(image=name))
-    if account is not None:
-        request.auth.username, request.auth.password = account
+    if login is not None:
+        request.auth.username, request.auth.password = login.username, login.password
+        request.auth.server_address = f"https://{_HUB if ref.domain == DEFAULT_DOMAIN else ref.domain}"
     teller = asyncio.create_task(_tell(client, progress)) if progress is not None else None
     try:
         with translated(f"pull {name}"):
@@ -23,24 +38,35 @@ async def pull(client: Client, name: str, account: tuple[str, str] | None, progr
     except Absent as error:
         raise Permanent(f"the registry has no image {name!r}") from error
     except Temporary as error:
-        raise explain(name, error) from error
+        raise explain(name, error, with_login=login is not None) from None
     finally:
         if teller is not None:
             teller.cancel()
 
 
-def explain(name: str, error: Temporary) -> Permanent | Temporary:
+_REFUSALS: Final = ("unauthorized", "authorization failed", "denied", "403 forbidden")
+_MEANINGS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
+    ((REFUSED,), "the image {name!r} is not pulled: its registry leads into the operator's network"),
+    (("x509:",), "the registry of {name!r} has a certificate that this node does not trust"),
+    (_REFUSALS, "the registry does not give out {name!r}: {login}"),
+    (("not found", "manifest unknown"), "the registry has no image {name!r}"),
+    (
+        ("http response to https client",),
+        "the registry of {name!r} does not speak TLS, and plain HTTP is not allowed for it",
+    ),
+    (("no match for platform",), "the image {name!r} has no variant for this machine"),
+)
+
+
+def explain(name: str, error: Temporary, *, with_login: bool = False) -> Permanent | Temporary:
     """containerd wraps a registry's refusal in a long sentence of its own; say what it means."""
     text = error.message.lower()
-    if "unauthorized" in text or "authorization failed" in text or "denied" in text or "403 forbidden" in text:
-        return Permanent(f"the registry does not give out {name!r}: log in, or check the name")
-    if "not found" in text or "manifest unknown" in text:
-        return Permanent(f"the registry has no image {name!r}")
-    if "http response to https client" in text:
-        return Permanent(f"the registry of {name!r} does not speak TLS, and plain HTTP is not allowed for it")
-    if "no match for platform" in text:
-        return Permanent(f"the image {name!r} has no variant for this machine")
-    if "no such host" in text or "connection refused" in text or "i/o timeout" in text or "dial tcp" in text:
+    if UNREACHABLE not in text:
+        login = "it does not accept the login, or has no such image" if with_login else "log in, or check the name"
+        for signs, meaning in _MEANINGS:
+            if any(sign in text for sign in signs):
+                return Permanent(meaning.format(name=name, login=login))
+    if text.endswith(": eof") or any(sign in text for sign in _SILENCE):
         return Temporary(f"cannot pull {name!r}: its registry does not answer", code="registry-unreachable")
     return error
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -14,8 +15,8 @@ import msgspec
 import structlog
 from google.protobuf.empty_pb2 import Empty
 
-from krater.agent.runtimes.interfaces import Progress
-from krater.agent.runtimes.oci.images import archive, pull
+from krater.agent.runtimes.interfaces import OPERATOR, Asker, Progress
+from krater.agent.runtimes.oci.images import archive
 from krater.agent.runtimes.oci.images.client import (
     DEFAULT_METADATA,
     SNAPSHOTTER,
@@ -34,9 +35,11 @@ from krater.agent.runtimes.oci.images.content import (
     read_blob,
     set_labels,
 )
+from krater.agent.runtimes.oci.images.grants import EVERYBODY
 from krater.agent.runtimes.oci.images.layers import Layers
+from krater.agent.runtimes.oci.images.registry import Registries
 from krater.agent.runtimes.oci.pb import images_pb2, leases_pb2
-from krater.errors import Failed, Permanent, Temporary
+from krater.errors import Failed, Invalid, Permanent, Temporary
 from krater.model.assignment import NodeImage
 from krater.model.image import ImageFacts, parse_image
 from krater.model.workload import PullPolicy
@@ -58,15 +61,6 @@ class ReadyImage:
     lowers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    """How to show oneself to a registry."""
-
-    username: str
-    password: str
-
-
-Logins = Callable[[str], Login | None]
 T = TypeVar("T")
 
 
@@ -113,9 +107,9 @@ def facts_of(name: str, digest: str, size: int, config: ImageConfig) -> ImageFac
 class ImageStore:
     """One containerd. Knows nothing of how it is started, and nothing of containers."""
 
-    def __init__(self, socket: str, logins: Logins | None = None) -> None:
+    def __init__(self, socket: str, registries: Registries) -> None:
         self._socket = socket
-        self._logins = logins
+        self._registries = registries
         self._connection: Client | None = None
         self._unpacker: Layers | None = None
         self._ready: dict[str, ReadyImage] = {}
@@ -156,23 +150,66 @@ class ImageStore:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ReadyImage:
+    async def ensure(
+        self, name: str, policy: PullPolicy, progress: Progress | None, asker: Asker = OPERATOR
+    ) -> ReadyImage:
         """Have an image unpacked and its layers at hand."""
-        return await self._while_up(self._ensure(name, policy, progress))
+        return await self._while_up(self._ensure(name, policy, progress, asker))
 
-    async def _ensure(self, name: str, policy: PullPolicy, progress: Progress | None) -> ReadyImage:
+    async def _ensure(self, name: str, policy: PullPolicy, progress: Progress | None, asker: Asker) -> ReadyImage:
         ref = parse_image(name)
         async with self._locks.setdefault(ref.canonical, asyncio.Lock()):
             if policy is not PullPolicy.ALWAYS:
                 try:
-                    return await self._prepare(ref.canonical)
+                    ready = await self._prepare(ref.canonical)
+                    if self.admits(name, ready, asker.project):
+                        return ready
                 except Absent:
-                    if policy is PullPolicy.NEVER:
-                        raise Permanent(f"the node has no image {name!r}, and it must not be pulled") from None
-            login = self._logins(ref.domain) if self._logins else None
-            account = (login.username, login.password) if login else None
-            await pull.pull(self._client, ref.canonical, account, progress)
+                    pass
+                if policy is PullPolicy.NEVER:
+                    raise Permanent(f"the node has no image {name!r} for you, and it must not be pulled")
+            try:
+                await self._registries.pull(
+                    self._client,
+                    ref,
+                    asker,
+                    progress,
+                    partial(self._digest, ref.canonical),
+                    partial(self._present, ref.repository),
+                )
+            except Failed:
+                await self._sweep_grants()
+                raise
             return await self._prepare(ref.canonical)
+
+    def admits(self, name: str, ready: ReadyImage, project: str) -> bool:
+        """Whether containers of this project may be made of it."""
+        return self._registries.grants.admits(parse_image(name).repository, ready.facts.digest, project)
+
+    async def _digest(self, canonical: str) -> str:
+        return str((await self._record(canonical)).target.digest)
+
+    async def _sweep_grants(self) -> None:
+        try:
+            await self._registries.sweep(self._repositories)
+        except Failed as error:
+            log.warning("what projects were given is kept for now", error=error.message)
+
+    async def _repositories(self) -> set[str]:
+        return {repository for repository, _ in await self._named()}
+
+    async def _present(self, repository: str) -> set[str]:
+        return {digest for found, digest in await self._named() if found == repository}
+
+    async def _named(self) -> set[tuple[str, str]]:
+        """All repositories with the digests there are of them."""
+        with translated("list images"):
+            reply = await self._client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
+        found = set()
+        for image in reply.images:
+            with suppress(Invalid):  # a name of somebody else's, in a store that is not ours alone
+                found.add((parse_image(image.name).repository, image.target.digest))
+        return found
 
     async def ready(self, name: str) -> ReadyImage:
         """An image that `ensure` has made ready before, normally without a question to the store."""
@@ -271,6 +308,8 @@ class ImageStore:
                 with archive.understood(path):  # a name is not taken from a good image for a bad one
                     ready = await self._unpacked(canonical, target)
                 await archive.set_image(self._client, canonical, target)
+                repository = parse_image(canonical).repository  # what the operator imports is for everybody
+                await asyncio.to_thread(self._registries.grants.give, repository, target.digest, EVERYBODY)
                 self._ready[canonical] = ready
                 found.append(NodeImage(canonical, ready.facts.digest, ready.facts.size))
             return found
@@ -293,6 +332,7 @@ class ImageStore:
         for doomed in [canonical] if same - aliases - {canonical} else [*sorted(aliases - {canonical}), canonical]:
             await self._remove_name(doomed)
         await self.drop_unused(chains_in_use)
+        await self._sweep_grants()
 
     async def _remove_name(self, canonical: str) -> None:
         with translated("remove the image"):

@@ -8,6 +8,7 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.BigInteger()
 OPTIONS: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
@@ -21,6 +22,8 @@ def upgrade() -> None:
     """Each noun for itself."""
     _dedicated_processors()
     _departures()
+    _registries()
+    _registry_uses()
 
 
 def _dedicated_processors() -> None:
@@ -41,3 +44,37 @@ def _departures() -> None:
     )
     op.create_index("ix_departures_gone_at", "departures", ["gone_at"])
     op.create_index("ix_departures_name_project_id", "departures", ["name", "project_id"])
+
+
+def _registries() -> None:
+    op.create_table(
+        "registries",
+        sa.Column("seq", SEQ, nullable=False),
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("project_id", sa.String(64), nullable=False),
+        sa.Column("user_id", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(255), nullable=True),
+        sa.Column("domain", sa.String(255), nullable=False),
+        sa.Column("username", sa.String(255), nullable=True),
+        sa.Column("sealed", sa.Text(), nullable=True),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("seq", name="pk_registries"),
+        sa.UniqueConstraint("id", name="uq_registries_id"),
+        **OPTIONS,
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_registries_project_id_seq", "registries", ["project_id", "seq"])
+
+
+def _registry_uses() -> None:
+    op.create_table(
+        "registry_uses",
+        sa.Column("workload", sa.String(64), nullable=False),
+        sa.Column("registry", sa.String(64), nullable=False),
+        sa.ForeignKeyConstraint(["workload"], ["workloads.id"], name="fk_registry_uses_workload", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["registry"], ["registries.id"], name="fk_registry_uses_registry"),
+        sa.PrimaryKeyConstraint("workload", "registry", name="pk_registry_uses"),
+        **OPTIONS,
+    )
+    op.create_index("ix_registry_uses_registry", "registry_uses", ["registry"])
