@@ -242,6 +242,7 @@ class Embedded:
             extra_mounts={"/identity": front},
             own_networks=own,
             vault=vault,
+            projects=identity.list_all_projects,
         )
         return _Server(
             uvicorn.Config(

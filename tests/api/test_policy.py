@@ -40,6 +40,7 @@ async def ask(world: World, route: Route, container: str, who: str, *, minor: in
     """A request that is right in all but who makes it."""
     versions = route.versions or ALL
     values = {"container": container, "request": "req-x", "host": "rack-1", "network": "default", "port": "port-1"}
+    values["project"] = "p-kitchen"
     path = ("/v1" if route.versions else "") + route.path
     for name in ("container", "request", "host", "network", "port", "image", "project", "name", "capsule", "registry"):
         path = path.replace(f"{{{name}}}", values.get(name, "some"))
@@ -59,6 +60,8 @@ def expected(route: Route, who: str) -> str:
     if check in ("rule:admin_api", "role:admin") and not is_admin:
         return "forbidden"
     if check == "rule:admin_or_writer" and who == "reader":
+        return "forbidden"
+    if who == "bob" and "{project}" in route.path:
         return "forbidden"
     if who == "bob" and any(name in route.path for name in ("{container}", "{port}", "{registry}")):
         return "hidden"

@@ -12,8 +12,8 @@ from typing import Protocol
 import pytest
 
 from krater.agent.runtimes.fake import FakeEngineWorld, FakeRuntime
-from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine
-from krater.errors import Conflict, Invalid, KraterError, NotFound, Permanent, Temporary
+from krater.agent.runtimes.interfaces import ContainerConfig, Engine
+from krater.errors import Conflict, Invalid, KraterError, NotFound, Permanent
 from krater.model.assignment import ContainerState, ObservedContainer
 from krater.model.registry import Login
 from krater.model.workload import PullPolicy
@@ -316,34 +316,6 @@ async def test_a_present_image_is_not_pulled(engine: Engine) -> None:
 async def test_an_absent_image_that_must_not_be_pulled_is_permanent(engine: Engine) -> None:
     with pytest.raises(Permanent):
         await engine.ensure_image("nowhere", PullPolicy.NEVER)
-
-
-def asker(project: str, login: Login | None = None) -> Asker:
-    async def tell() -> Login | None:
-        return login
-
-    return Asker(project, tell)
-
-
-async def test_an_image_got_with_a_login_is_for_those_who_have_shown_it(node: Node, engine: Engine) -> None:
-    with node.private() as (name, login):
-        wrong = replace(login, password="wrong")
-        for stranger in (asker("ann"), asker("ann", wrong)):
-            with pytest.raises(Permanent, match="does not give out"):
-                await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, stranger)
-        await engine.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("ann", login))
-        for policy in (PullPolicy.IF_NOT_PRESENT, PullPolicy.NEVER):
-            await engine.ensure_image(name, policy, None, asker("ann"))
-            with pytest.raises(Permanent):
-                await engine.ensure_image(name, policy, None, asker("bob"))
-        theirs = replace(config(image=name), project="bob")
-        with pytest.raises(Temporary):
-            await engine.create(theirs)
-        again = await node.crashed(engine)
-        with pytest.raises(Permanent):
-            await again.ensure_image(name, PullPolicy.NEVER, None, asker("bob"))
-        await again.ensure_image(name, PullPolicy.IF_NOT_PRESENT, None, asker("bob", login))
-        await again.create(theirs)
 
 
 async def test_a_removed_image_is_gone_but_not_from_under_a_container(node: Node, engine: Engine) -> None:

@@ -99,3 +99,18 @@ def test_changes(
 
 def test_nothing_to_change_is_said(krater: Terminal) -> None:
     assert "Nothing to change" in krater("registry", "update", "mine").err
+    assert "Nothing to set" in krater("quota", "set", "kitchen").err
+
+
+def test_quotas_are_shown_and_set(api: FakeApi, krater: Terminal) -> None:
+    shown = krater("quota", "show").out
+    assert "no limit" in shown
+    assert "1.5 cores" in shown
+    assert "IN USE" not in krater("quota", "defaults").out
+    assert krater("quota", "set", "kitchen", "--containers", "5", "--memory", "-1").code == 0
+    assert sent(api) == {"containers": 5, "memory": -1}
+    assert krater("quota", "set", "kitchen", "--containers", "-2").code == 2
+    assert krater("quota", "unset", "kitchen").out == "kitchen\n"
+    assert "20 cores" in krater("quota", "class", "show").out
+    assert krater("quota", "class", "set", "--cpu", "7").code == 0
+    assert sent(api) == {"cpu": 7}

@@ -81,6 +81,7 @@ def test_a_range_that_is_none_is_refused() -> None:
         (("registries", "reachable"), "10.0.0.0/99", "no range"),
         (("registries", "default"), "not a domain", "registries"),
         (("registries", "default_username"), "me", "default_password_file"),
+        (("api", "trusted_proxies"), "the proxy", "trusted_proxies"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_at_start(option: tuple[str, str], value: str, words: str) -> None:

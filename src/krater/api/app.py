@@ -2,13 +2,14 @@
 
 import random
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from krater.api import microversions
 from krater.api.auth import Authentication
@@ -24,7 +25,7 @@ from krater.api.routes import ROUTES
 from krater.api.streaming import send_stream
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
-from krater.cloud.interfaces import Identity, Networks, OwnNetworks, Vault
+from krater.cloud.interfaces import Identity, Networks, OwnNetworks, Project, Vault
 from krater.config import Settings
 from krater.store.interfaces import Store
 from krater.telemetry import REQUESTS
@@ -45,10 +46,12 @@ def make_app(
     own_networks: OwnNetworks | None = None,
     *,
     vault: Vault,
+    projects: Callable[[], Awaitable[list[Project]]] | None = None,
 ) -> ASGIApp:
     """The whole API. `extra_mounts` are other applications by the prefix of their paths, such as `/identity`;
     `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `own_networks` is where users make their
-    networks, unless another service of the cloud does that; `vault` encrypts what is secret of them.
+    networks, unless another service of the cloud does that; `vault` encrypts what is secret of them;
+    `projects` lists all that there are, where that is known.
 
     Invalid when the operator's policy file cannot be understood.
     """
@@ -61,6 +64,7 @@ def make_app(
         networks=networks,
         own_networks=own_networks,
         vault=vault,
+        projects=projects,
         policies=policies,
         nodes=NodeView(store, settings.controller.node_down_after, nodes_lifetime),
         renderer=Renderer(policies),
@@ -73,7 +77,14 @@ def make_app(
     app = Mounts(app, extra_mounts or {})  # 4. applications with a front door of their own
     app = BodyLimit(app, settings.api.max_body)  # 3. never lets in more than the limit: 413
     app = ErrorDocuments(app)  # 2. turns everything raised further in into an error document
-    return Entrance(app, backing)  # 1. request ids and version headers, on whatever comes out
+    app = Entrance(app, backing)  # 1. request ids and version headers, on whatever comes out
+    return _behind_proxies(app, settings.api.trusted_proxies)  # 0. who really asks, and by which scheme
+
+
+def _behind_proxies(app: Any, trusted: tuple[str, ...]) -> ASGIApp:
+    """Believe what these proxies say of their client, and nobody else: log-ins are slowed down by address."""
+    made: Any = ProxyHeadersMiddleware(app, [*trusted]) if trusted else app
+    return cast(ASGIApp, made)
 
 
 class Entrance:

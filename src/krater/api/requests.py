@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from krater.api.streaming import Streams
 from krater.bus.interfaces import Bus
 from krater.clock import Now
-from krater.cloud.interfaces import Caller, Networks, OwnNetworks, Vault
+from krater.cloud.interfaces import Caller, Networks, OwnNetworks, Project, Vault
 from krater.config import Settings
 from krater.errors import Invalid
 from krater.store.interfaces import EVERYBODY, Store
@@ -46,6 +46,7 @@ class Backing:
     networks: Networks
     own_networks: OwnNetworks | None
     vault: Vault
+    projects: Callable[[], Awaitable[list[Project]]] | None
     policies: "Policies"
     nodes: "NodeView"
     renderer: "Renderer"

@@ -18,6 +18,7 @@ from krater.api.handlers import (
     logs,
     networks,
     operations,
+    quotas,
     registries,
     services,
     versions,
@@ -38,6 +39,7 @@ from krater.api.schemas.networks import (
     PortEntry,
     PortList,
 )
+from krater.api.schemas.quotas import LimitsAnswer, SetLimits
 from krater.api.schemas.registries import CreateRegistry, RegistryAnswer, RegistryList, UpdateRegistry
 from krater.api.schemas.services import DisableService, ForceDownService, ServiceName
 
@@ -175,10 +177,19 @@ NODES = (
 ABSENT = (
     *(_absent(method, "/capsules", "capsules") for method in ("GET", "POST")),
     *(_absent(method, "/capsules/{capsule}", "capsules") for method in ("GET", "DELETE")),
-    _absent("GET", "/quotas/{project}/defaults", "an API for quotas"),
-    *(_absent(method, "/quotas/{project}", "an API for quotas") for method in ("GET", "PUT", "DELETE")),
-    *(_absent(method, "/quota_classes/{name}", "an API for quotas") for method in ("GET", "PUT")),
 )
+
+QUOTAS = (
+    Route("GET", "/quotas/{project}", quotas.show, rule="quota:get", answer=LimitsAnswer),
+    Route("PUT", "/quotas/{project}", quotas.update, rule="quota:update", either=SetLimits, answer=LimitsAnswer),
+    Route("DELETE", "/quotas/{project}", quotas.delete, rule="quota:delete"),
+    Route("GET", "/quotas/{project}/defaults", quotas.show_defaults, rule="quota:get_default", answer=LimitsAnswer),
+    Route("GET", "/quota_classes/{name}", quotas.show_class, rule="quota_class:get", answer=LimitsAnswer),
+    Route(
+        "PUT", "/quota_classes/{name}", quotas.update_class, rule="quota_class:update", either=SetLimits,
+        answer=LimitsAnswer,
+    ),
+)  # fmt: skip
 
 _REGISTRY = "/registries/{registry}"
 REGISTRIES = (
@@ -211,6 +222,7 @@ ROUTES: tuple[Route, ...] = (
     *ABSENT_OPERATIONS,
     *IMAGES,
     *NODES,
+    *QUOTAS,
     *REGISTRIES,
     *NETWORKS,
     *ABSENT,

@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Krater itself": {
         "hosts": ("krater.cli.nodes:hosts", "List hosts."),
         "services": ("krater.cli.nodes:services", "List Krater's services on hosts."),
+        "quota": ("krater.cli.quota:quota", "Show and set how much projects may have."),
         "zones": ("krater.cli.nodes:zones", "List availability zones."),
         "version": ("krater.cli.version:version", "Show the versions of this program and of the server."),
         "completion": ("krater.cli.completion:completion", "Print the completion script for a shell."),

@@ -73,7 +73,7 @@ def wanted(image: str, command: tuple[str, ...], options: Mapping[str, Any]) -> 
         "nets": [_net(text) for text in options["net"]],
         "image_pull_policy": _PULL.get(options["pull"]),
         "availability_zone": options["zone"],
-        **{key: options[key] for key in _AS_GIVEN},
+        **{key: options.get(key) for key in _AS_GIVEN},
     }
     given = {key: value for key, value in asked.items() if value or (key == "entrypoint" and value is not None)}
     return cast(NewContainer, given)

@@ -231,6 +231,31 @@ class Registry(TypedDict):
     password: str
 
 
+class Limits(TypedDict):
+    """The most a project may have: containers, MiB, GiB, cores. -1 is without limit."""
+
+    containers: int
+    memory: int
+    disk: int
+    cpu: int
+
+
+class InUse(TypedDict):
+    """A limit, and how much there is."""
+
+    limit: int
+    in_use: float
+
+
+class LimitsInUse(TypedDict):
+    """The same for every resource."""
+
+    containers: InUse
+    memory: InUse
+    disk: InUse
+    cpu: InUse
+
+
 class Subnet(TypedDict):
     """A range of a network. `version` is 4 or 6."""
 

@@ -10,6 +10,7 @@ from krater.client.errors import BadAnswer
 from krater.client.images import Images
 from krater.client.networks import Networks, Ports
 from krater.client.nodes import Hosts, Services, Zones
+from krater.client.quotas import QuotaClasses, Quotas
 from krater.client.registries import Registries
 from krater.client.session import Session
 from krater.client.transport import Transport
@@ -48,6 +49,8 @@ class Client:
         self.networks = Networks(session)
         self.ports = Ports(session)
         self.registries = Registries(session)
+        self.quotas = Quotas(session)
+        self.quota_classes = QuotaClasses(session)
         self.hosts = Hosts(session)
         self.services = Services(session)
         self.availability_zones = Zones(session)

@@ -167,6 +167,11 @@ def _check_registries(settings: Settings) -> None:
         raise Invalid(f"[registries]: {error.message}") from error
     if bool(settings.registries.default_username) != bool(settings.registries.default_password_file):
         raise Invalid("[registries] default_username: goes together with default_password_file")
+    for text in settings.api.trusted_proxies:
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            raise Invalid(f"[api] trusted_proxies: {error}") from error
 
 
 def _sentence(error: Exception) -> str:

@@ -50,6 +50,9 @@ class ApiSettings:
     execute_limit: int = _option(1 << 20, "Most bytes of output that `execute` answers with.", min=1024)
     log_limit: int = _option(8 << 20, "Most bytes of log in one answer.", min=1024)
     node_timeout: float = _option(30.0, "Seconds to wait for a node's answer to a live request.", min=0.1)
+    trusted_proxies: tuple[str, ...] = _option(
+        [], "Addresses and ranges of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
     policy_file: str = _option("", "Policy overrides (YAML). Empty: policy.yaml in the directory of Krater, if there.")
 
 
