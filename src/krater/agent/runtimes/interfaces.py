@@ -113,6 +113,42 @@ class ProcessTable:
     rows: tuple[tuple[str, ...], ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """A file in a container. `mode` is as Go's os.FileMode has it, `mtime` as RFC 3339: so clients know it."""
+
+    name: str
+    size: int
+    mode: int
+    mtime: str
+    link_target: str = ""
+
+
+class ArchiveReader(Protocol):
+    """A tar archive that is being packed. Nothing is packed ahead of what is read."""
+
+    stat: PathStat
+
+    async def read(self) -> bytes:
+        """The next piece (at most 256 KiB); empty at the end."""
+
+    async def close(self) -> None:
+        """Let go of it, finished or not. Idempotent."""
+
+
+class ArchiveWriter(Protocol):
+    """A tar archive that is being unpacked."""
+
+    async def write(self, data: bytes) -> None:
+        """The next piece. Invalid, with the reason, when the archive is refused; what was unpacked stays."""
+
+    async def finish(self) -> None:
+        """There is no more: wait until everything is unpacked. Raises as `write` does."""
+
+    async def close(self) -> None:
+        """Let go of it, finished or not. Idempotent."""
+
+
 Progress = Callable[[PullProgress], None]
 
 
@@ -192,7 +228,7 @@ class Runtime(Protocol):
 
 
 class Console(Protocol):
-    """Live requests to a running container. Conflict when it does not run."""
+    """Live requests to a running container. Conflict when it does not run, but for archives."""
 
     async def signal(self, container: str, number: int) -> None:
         """Send a signal to its first process."""
@@ -205,6 +241,16 @@ class Console(Protocol):
 
     async def stats(self, container: str) -> Stats:
         """Its use of resources."""
+
+    async def pack(self, container: str, path: str, limit: int) -> ArchiveReader:
+        """Begin to pack what is at a path of its files, running or not. NotFound when nothing is.
+
+        Links on the way are followed, one at the end is packed itself; a path that ends in `/` must be a directory.
+        Invalid (`archive-too-large`) comes out of `read` when there is more than `limit` bytes.
+        """
+
+    async def unpack(self, container: str, path: str, limit: int) -> ArchiveWriter:
+        """Begin to unpack into an existing directory of its files, running or not."""
 
     def log_path(self, container: str) -> str:
         """Where conmon writes its log (and rotated ones beside it with .1, .2, ...). The file may not exist."""

@@ -44,16 +44,21 @@ def make(paths: ContainerPaths, lowers: tuple[str, ...]) -> None:
 def write(record: ContainerRecord, paths: ContainerPaths, host: spec.HostFacts, seccomp: Filter, netns: str) -> None:
     """Mount the root filesystem and write all that the OCI runtime reads. Idempotent."""
     config, image = record.config, record.image
-    mount_rootfs(paths, record.lowers)
+    furnish(record, paths)
     user = find_user(paths.rootfs, image.user)
     where = spec.workdir(config.spec, image)
     if where != "/" and not _is_below_a_mount(where, config):
         ensure_directory(paths.rootfs, where)
-    for name, text in spec.etc_files(config).items():
-        _write_in_place(f"{paths.etc}/{name}", text.encode())
     document = spec.build(config, image, user, paths, host, seccomp, netns)
     _write_in_place(f"{paths.bundle}/config.json", msgspec.json.encode(document))
     _fresh_run(paths)
+
+
+def furnish(record: ContainerRecord, paths: ContainerPaths) -> None:
+    """Mount the root filesystem and write what is mounted into it. Idempotent."""
+    mount_rootfs(paths, record.lowers)
+    for name, text in spec.etc_files(record.config).items():
+        _write_in_place(f"{paths.etc}/{name}", text.encode())
 
 
 def _is_below_a_mount(path: str, config: ContainerConfig) -> bool:

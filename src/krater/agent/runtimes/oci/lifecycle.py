@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from krater.agent.runtimes.interfaces import ContainerConfig
 from krater.agent.runtimes.oci import bundle, failures, spec, takeoff
+from krater.agent.runtimes.oci.archives import Place
 from krater.agent.runtimes.oci.cgroups import Cgroups
 from krater.agent.runtimes.oci.conmon import Conmon, CreateFailed, Monitored
 from krater.agent.runtimes.oci.crun import OciProgram
@@ -214,6 +215,21 @@ class Lifecycle:
             if read_ending(paths) is None and last.finished_at is None:  # nobody else will tell when it was
                 ended_now = replace(last, finished_at=datetime.now(UTC))
                 await self._with.threads.run(self._with.shelf.write, paths.process, ended_now)
+
+    @asynccontextmanager
+    async def files(self, container: str) -> AsyncIterator[Place]:
+        """Where its files are now. While this is entered, it is neither started nor stopped nor removed."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None:
+                raise NotFound(f"there is no container {container} on this node")
+            mounts = tuple((m.source, m.destination, m.read_only) for m in spec.binds(record.config.mounts, paths))
+            process = last.process if last is not None and last.boot == self._with.boot else None
+            if process is not None and process.alive:
+                yield Place(process, paths.rootfs)
+            else:  # the same mount that a start will find: the kernel allows no two of the same directories
+                await self._with.threads.run(bundle.furnish, record, paths)
+                yield Place(None, paths.rootfs, mounts)
 
     async def remove(self, container: str) -> str | None:
         """Leave nothing but the log. Returns the chain of layers it used, if it was there."""

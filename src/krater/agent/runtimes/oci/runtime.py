@@ -21,6 +21,8 @@ import structlog
 from krater.agent.runtimes.interfaces import (
     OPERATOR,
     Asker,
+    ArchiveReader,
+    ArchiveWriter,
     ContainerConfig,
     EngineFacts,
     ExecResult,
@@ -29,6 +31,7 @@ from krater.agent.runtimes.interfaces import (
     Stats,
 )
 from krater.agent.runtimes.oci import bundle, mounts, seccomp, spec
+from krater.agent.runtimes.oci.archives import JailKeeper
 from krater.agent.runtimes.oci.cgroups import Cgroups, detect
 from krater.agent.runtimes.oci.conmon import Conmon
 from krater.agent.runtimes.oci.console import LiveConsole
@@ -123,6 +126,7 @@ class OciRuntime:
         opened, self._opened = self._opened, None
         if opened is None:
             return
+        await opened.jails.close()
         await opened.lifecycle.close()
         if self._daemon is not None and self._gate is not None:
             self._gate.close()
@@ -233,7 +237,9 @@ class OciRuntime:
 
     async def remove(self, container: str) -> None:
         """Leave nothing of it but its log."""
+        await self._with.jails.end(container)
         chain = await self._with.lifecycle.remove(container)
+        await self._with.jails.end(container)  # one that was just being started
         self._with.console.forget(container)
         if chain is not None and not self._images.remembers(chain):
             chains = await self._with.threads.run(self._chains)
@@ -272,6 +278,16 @@ class OciRuntime:
         """Its use of resources."""
         return await self._with.console.stats(container)
 
+    async def pack(self, container: str, path: str, limit: int) -> ArchiveReader:
+        """Begin to pack what is at a path of its files."""
+        async with self._with.lifecycle.files(container) as place:
+            return await self._with.jails.pack(container, place, path, limit)
+
+    async def unpack(self, container: str, path: str, limit: int) -> ArchiveWriter:
+        """Begin to unpack into a directory of its files."""
+        async with self._with.lifecycle.files(container) as place:
+            return await self._with.jails.unpack(container, place, path, limit)
+
     def log_path(self, container: str) -> str:
         """Where its log is; outlives the container."""
         return self._layout.container(container).log
@@ -289,6 +305,7 @@ class _Opened:
     machinery: Machinery
     lifecycle: Lifecycle
     console: LiveConsole
+    jails: JailKeeper
 
 
 def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
@@ -320,7 +337,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
     )
     console = LiveConsole(machinery)
     threads.remove_later(trees)
-    return _Opened(threads, machinery, Lifecycle(machinery), console)
+    return _Opened(threads, machinery, Lifecycle(machinery), console, JailKeeper(launcher))
 
 
 def _host_facts(cgroups: Cgroups, options: OciOptions) -> spec.HostFacts:

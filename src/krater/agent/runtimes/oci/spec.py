@@ -210,11 +210,15 @@ def _mounts(mounts: Sequence[Mount], paths: ContainerPaths, *, is_privileged: bo
         }
         for where, kind, options in _FILE_SYSTEMS
     ]
-    own = {f"/etc/{name}": f"{paths.etc}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+    return found + [_bind(m.source, m.destination, m.read_only) for m in binds(mounts, paths)]
+
+
+def binds(mounts: Sequence[Mount], paths: ContainerPaths) -> list[Mount]:
+    """All paths of the node that appear in a container, in the order to mount them."""
     wanted = {mount.destination for mount in mounts}
-    found += [_bind(source, where, False) for where, source in own.items() if where not in wanted]
+    own = [Mount(f"{paths.etc}/{name}", f"/etc/{name}") for name in ("hosts", "hostname", "resolv.conf")]
     inner_last = sorted(mounts, key=lambda m: m.destination.rstrip("/").count("/"))
-    return found + [_bind(m.source, m.destination, m.read_only) for m in inner_last]
+    return [mount for mount in own if mount.destination not in wanted] + inner_last
 
 
 def _bind(source: str, destination: str, read_only: bool) -> Document:
