@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from krater.agent.archives import Archives
 from krater.agent.endpoint import Endpoint
 from krater.agent.executor import Executor, unexpected
 from krater.agent.health import HealthChecks
@@ -89,6 +90,7 @@ class Agent:
         )
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
         self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
+        self._archives = Archives(runtime, lambda: self._is_open)
         self._log_reader = LogReader(runtime.log_path)
         self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
 
@@ -97,6 +99,7 @@ class Agent:
         project = self._workloads.project
         endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project)
         self._bus.serve(node_target(self._node), endpoint.handlers())
+        self._bus.serve(node_target(self._node), self._archives.handlers())
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._open()
@@ -131,7 +134,7 @@ class Agent:
 
     async def _close(self) -> None:
         """Let go; containers keep running."""
-        for close in (self._runtime.close, self._vif.close):
+        for close in (self._archives.close, self._runtime.close, self._vif.close):
             try:
                 await close()
             except Exception:

@@ -15,6 +15,7 @@ from krater.api import microversions
 from krater.api.auth import Authentication
 from krater.api.bodies import BodyLimit
 from krater.api.errors import ErrorDocuments
+from krater.api.handlers.archives import archive_bodies
 from krater.api.nodes import NodeView
 from krater.api.openapi import openapi_document
 from krater.api.policies import Policies
@@ -75,7 +76,7 @@ def make_app(
     app: ASGIApp = Dispatcher(Router(ROUTES))  # 6. finds route and microversion, runs the handler
     app = Authentication(app, identity, public_paths(ROUTES))  # 5. knows the caller, or refuses: 401
     app = Mounts(app, extra_mounts or {})  # 4. applications with a front door of their own
-    app = BodyLimit(app, settings.api.max_body)  # 3. never lets in more than the limit: 413
+    app = BodyLimit(app, settings.api.max_body, archive_bodies(settings.api))  # 3. never lets in more than allowed: 413
     app = ErrorDocuments(app)  # 2. turns everything raised further in into an error document
     app = Entrance(app, backing)  # 1. request ids and version headers, on whatever comes out
     return _behind_proxies(app, settings.api.trusted_proxies)  # 0. who really asks, and by which scheme

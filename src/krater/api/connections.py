@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 LARGEST_HEAD = 64 * 1024  # and what comes in one piece with its end
 HEAD_WITHIN, REQUEST_WITHIN = 30.0, 300.0
 MOST_CONNECTIONS = 4096
+PATIENCE = "krater.patience"  # an ASGI extension: `allow` is to be called when the body of a request may take long
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -21,6 +22,8 @@ class BoundedConnection(HttpToolsProtocol):
     _head: int | None = 0  # bytes of the head so far; None: the head is complete
     _is_whole = False
     _is_new = False
+    _is_patient = False
+    _has_come = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,6 +40,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._is_new = False
+        self._has_come = True
         super().data_received(data)
         if self._head is not None and not self._is_new and not self._is_whole:
             self._head += len(data)
@@ -53,8 +57,10 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head, self._is_whole, self._is_new = 0, False, True
+        self._is_patient = False
 
     def on_headers_complete(self) -> None:
+        self.scope["extensions"] = {PATIENCE: {"allow": self._be_patient}}
         super().on_headers_complete()
         self._head = None
 
@@ -75,4 +81,16 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head is not None:
             self.transport.close()
         else:
-            self._timer = self.loop.call_later(REQUEST_WITHIN - HEAD_WITHIN, self.transport.close)
+            self._timer = self.loop.call_later(REQUEST_WITHIN - HEAD_WITHIN, self._rest_is_due)
+
+    def _rest_is_due(self) -> None:
+        """Of a request that may take its time only something must have come since the last look."""
+        if self._is_patient and self._has_come:
+            self._has_come = False
+            self._timer = self.loop.call_later(REQUEST_WITHIN, self._rest_is_due)
+        else:
+            self.transport.close()
+
+    def _be_patient(self) -> None:
+        """Whoever serves the request knows who asks, and that the body may take long."""
+        self._is_patient = True

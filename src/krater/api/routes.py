@@ -7,6 +7,7 @@ Paths stand here without `/v1`: it is optional before a collection, as in the Co
 from msgspec import Struct
 
 from krater.api.handlers import (
+    archives,
     availability_zones,
     container_actions,
     containers,
@@ -107,6 +108,14 @@ OPERATIONS = (
     _on_container("execute", live.execute, 200, either=arguments.Execute, answer=answers.ExecuteResult),
     _on_container("top", live.top, 200, method="GET", query=arguments.TopQuery, answer=answers.TopResult),
     _on_container("stats", live.stats, 200, method="GET", answer=answers.StatsResult),
+    _on_container("get_archive", archives.get, 200, method="GET", query=arguments.ArchivePath, answer=answers.Archive),
+    _on_container("put_archive", archives.put, 200, either=arguments.PutArchive),
+    _on_container(
+        "archive", archives.download, 200, method="GET", rule="container:get_archive", query=arguments.ArchivePath
+    ),
+    _on_container(
+        "archive", archives.upload, 200, method="PUT", rule="container:put_archive", query=arguments.ArchivePath
+    ),
     _on_container(
         "resize_container", containers.resize, 202, versions=Versions(19), body=Update, answer=answers.Container
     ),
@@ -131,8 +140,6 @@ ABSENT_OPERATIONS = (
     _absent("POST", f"{_ONE}/execute_resize", "interactive commands (execute_resize)"),
     _absent("GET", f"{_ONE}/attach", "the console (attach)"),
     _absent("POST", f"{_ONE}/resize", "the console (resize)"),
-    _absent("GET", f"{_ONE}/get_archive", "copying files out of containers (get_archive)"),
-    _absent("POST", f"{_ONE}/put_archive", "copying files into containers (put_archive)"),
     _absent("POST", f"{_ONE}/commit", "making images of containers (commit)"),
     _absent("POST", f"{_ONE}/add_security_group", "security groups", Versions(last=14)),
     _absent("POST", f"{_ONE}/remove_security_group", "security groups", Versions(last=14)),

@@ -17,6 +17,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("krater.cli.containers:show", "Show all about a container."),
         "logs": ("krater.cli.logs:logs", "Print what a container wrote."),
         "exec": ("krater.cli.execute:execute", "Run a command inside a container."),
+        "cp": ("krater.cli.copy:cp", "Copy files out of a container, or into one."),
         "start": ("krater.cli.lifecycle:start", "Start containers."),
         "stop": ("krater.cli.lifecycle:stop", "Stop containers."),
         "restart": ("krater.cli.lifecycle:restart", "Restart containers."),

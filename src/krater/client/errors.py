@@ -4,6 +4,7 @@ ClientError
 ├── AccessError              it is not known whom to ask, or as whom; nothing was sent
 ├── Unreachable              nothing answered: refused, timed out, TLS not trusted
 ├── BadAnswer                something answered that does not speak Krater's API
+├── BadArchive               files that were copied out of a container are not taken as they are
 ├── NotSettled               a container did not come to rest in the time given
 └── ApiError                 Krater answered that it did not do it
     ├── InvalidRequest       400, 406, 413, 415, 422
@@ -41,6 +42,10 @@ class Unreachable(ClientError):
 
 class BadAnswer(ClientError):
     """Something answered that does not speak Krater's API."""
+
+
+class BadArchive(ClientError):
+    """Files that were to be copied out of a container are not taken as they are: they might do harm here."""
 
 
 class NotSettled(ClientError):

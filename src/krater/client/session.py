@@ -2,15 +2,17 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from krater.client.access import Access
 from krater.client.errors import AccessError, ApiError, BadAnswer, InvalidRequest, error_class
-from krater.client.transport import Answer, Transport
+from krater.client.transport import Answer, StreamedAnswer, Transport
 
 MICROVERSION = "1.40"
+_LONGEST_NO = 1 << 20
 
 Params = Mapping[str, str | int | float | bool | list[str] | None]
 
@@ -54,6 +56,20 @@ class Session:
         if answer.status == 204 or not answer.body:
             return None, answer.headers
         return _decode(answer, self._transport.url), answer.headers
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, params: Params | None = None, pieces: Iterable[bytes] | None = None
+    ) -> Iterator[StreamedAnswer]:
+        """A request whose body and answer go by in pieces, neither of them JSON, unless the answer is a no."""
+        headers = dict(self._headers)
+        if pieces is not None:
+            headers["Content-Type"] = "application/octet-stream"
+        query = _query(params)
+        with self._transport.stream(method, path + ("?" + query if query else ""), headers, pieces) as answer:
+            if not 200 <= answer.status < 300:
+                raise _error(Answer(answer.status, answer.headers, answer.read(_LONGEST_NO)))
+            yield answer
 
     def pages(self, path: str, key: str, params: Params | None = None, *, page: int = 500) -> Iterator[Any]:
         """All items of a collection, a page at a time. Filters are repeated: the server's own links drop them."""

@@ -9,7 +9,8 @@ one connection, JSON in and out, no redirects, no cookies, no proxies.
 import http.client
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +27,28 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class StreamedAnswer:
+    """An answer whose body is read as it comes. Header names are lower case."""
+
+    def __init__(self, url: str, answer: http.client.HTTPResponse) -> None:
+        self.status = answer.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in answer.getheaders()}
+        self._url, self._answer = url, answer
+
+    def read(self, most: int = -1) -> bytes:
+        """Some more bytes of the body, at most so many; none at its end."""
+        try:
+            return self._answer.read(most) if most >= 0 else self._answer.read()
+        except TimeoutError as error:
+            raise Unreachable(f"{self._url} stopped in the middle of its answer.") from error
+        except (http.client.HTTPException, OSError) as error:
+            raise Unreachable(f"{self._url} broke off its answer.") from error
+
+
+class _Answered(Exception):
+    """The server has answered before it had the whole body: there is no use in sending the rest."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -73,6 +96,50 @@ class Transport:
         except _DROPPED as error:
             self.close()
             raise Unreachable(f"{self.url} closed the connection without an answer.") from error
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, headers: Mapping[str, str], pieces: Iterable[bytes] | None = None
+    ) -> Iterator[StreamedAnswer]:
+        """Ask once; body and answer go by in pieces. The connection is not used again."""
+        self.close()
+        connection = self._open()
+        try:
+            self._send(connection, method, path, headers, pieces)
+            yield StreamedAnswer(self.url, self._answer_of(connection))
+        finally:
+            self.close()
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        pieces: Iterable[bytes] | None,
+    ) -> None:
+        body = None if pieces is None else _until_answered(connection, pieces)
+        how = dict(headers) if pieces is None else {**headers, "Transfer-Encoding": "chunked"}
+        try:
+            connection.request(method, self._prefix + path, body=body, headers=how, encode_chunked=True)
+        except TimeoutError as error:
+            raise Unreachable(f"{self.url} takes no more within {self._timeout:g} seconds.") from error
+        except (_Answered, *_DROPPED):
+            return  # its answer tells why
+        except OSError as error:
+            raise Unreachable(f"The connection to {self.url} was lost: {_reason(error)}.") from error
+
+    def _answer_of(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        try:
+            return connection.getresponse()
+        except TimeoutError as error:
+            raise Unreachable(f"{self.url} did not answer within {self._timeout:g} seconds.") from error
+        except (*_DROPPED, http.client.ResponseNotReady) as error:
+            raise Unreachable(f"{self.url} closed the connection without an answer.") from error
+        except http.client.HTTPException as error:
+            raise BadAnswer(f"What answers at {self.url} does not speak HTTP.") from error
+        except OSError as error:
+            raise Unreachable(f"The connection to {self.url} was lost: {_reason(error)}.") from error
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         connection = self._open()
@@ -132,6 +199,14 @@ class Transport:
         except OSError as error:
             raise AccessError(f"The certificates in {self._cacert} cannot be read: {_reason(error)}.") from error
         return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_TIMEOUT, context=context)
+
+
+def _until_answered(connection: http.client.HTTPConnection, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        if select.select([connection.sock], [], [], 0)[0]:
+            raise _Answered
+        if piece:
+            yield piece
 
 
 def _reason(error: OSError) -> str:

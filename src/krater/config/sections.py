@@ -49,6 +49,12 @@ class ApiSettings:
     execute_timeout: float = _option(15.0, "Seconds a command of `execute` may take.", min=0.1)
     execute_limit: int = _option(1 << 20, "Most bytes of output that `execute` answers with.", min=1024)
     log_limit: int = _option(8 << 20, "Most bytes of log in one answer.", min=1024)
+    archive_limit: int = _option(
+        16 << 20, "Most bytes of a tar archive in one JSON text (get_archive, put_archive).", min=1024
+    )
+    archive_stream_limit: int = _option(
+        64 << 30, "Most bytes of a tar archive that is streamed (`krater cp`).", min=1024
+    )
     node_timeout: float = _option(30.0, "Seconds to wait for a node's answer to a live request.", min=0.1)
     trusted_proxies: tuple[str, ...] = _option(
         [], "Addresses and ranges of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from krater.agent.runtimes.fake_files import FakeFiles, FakePacked, FakeUnpacked
 from krater.agent.runtimes.fake_images import FakeImages
 from krater.agent.runtimes.fake_programs import ENDED, KILLED, Program, program_of
 from krater.agent.runtimes.interfaces import (
@@ -50,6 +51,7 @@ class FakeContainer:
     is_whole: bool = False
     timer: asyncio.TimerHandle | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    files: FakeFiles = field(default_factory=FakeFiles)
 
 
 class FakeEngineWorld:
@@ -278,6 +280,14 @@ class FakeRuntime:
         found = self._running(container)
         limit = (found.seen.memory or 0) << 20
         return Stats(1.0, min(4 << 20, limit), limit, 0, 0, 0, 0)
+
+    async def pack(self, container: str, path: str, limit: int) -> FakePacked:
+        """From a tree in memory."""
+        return self._find(container).files.pack(path, limit)
+
+    async def unpack(self, container: str, path: str, limit: int) -> FakeUnpacked:
+        """Into a tree in memory."""
+        return self._find(container).files.unpack(path, limit)
 
     def log_path(self, container: str) -> str:
         """In the world's directory."""

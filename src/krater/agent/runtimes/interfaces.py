@@ -8,7 +8,7 @@ container's owner understands; nothing returns None for failure.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from krater.model.assignment import NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
@@ -136,6 +136,7 @@ class ArchiveReader(Protocol):
         """Let go of it, finished or not. Idempotent."""
 
 
+@runtime_checkable
 class ArchiveWriter(Protocol):
     """A tar archive that is being unpacked."""
 

@@ -9,6 +9,8 @@ from krater.api.schemas.fields import Boolean, BooleanExtended, Name, Positive
 _END = r"(?![\s\S])"
 _EXEC_ID = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}", description="64 hexadecimal digits")]
 
+FilePath = Annotated[str, Meta(min_length=1, max_length=4095, description="a path in the container")]
+
 
 class Nothing(Struct):
     """No arguments."""
@@ -77,6 +79,19 @@ class TopQuery(Struct):
     """Which columns."""
 
     ps_args: Annotated[str, Meta(max_length=1000, description="arguments of ps")] = ""
+
+
+class ArchivePath(Struct):
+    """Which file or directory."""
+
+    path: FilePath
+
+
+class PutArchive(Struct):
+    """An archive and where to unpack it."""
+
+    path: FilePath
+    data: Annotated[str, Meta(description="a tar archive in base64 (before 1.25: as it is)")]
 
 
 class Rename(Struct):

@@ -120,6 +120,23 @@ class ContainerAction(Struct):
     message: str | None
 
 
+class ArchiveStat(Struct):
+    """A file in a container. `mode` is as Go's os.FileMode has it."""
+
+    name: str
+    size: int
+    mode: int
+    mtime: str
+    link_target: str = field(name="linkTarget")
+
+
+class Archive(Struct):
+    """An archive whole: base64 (before 1.25: as it is)."""
+
+    data: str
+    stat: ArchiveStat
+
+
 class ContainerActionList(Struct):
     """All of a container, newest first."""
 

@@ -30,7 +30,20 @@ PROGRAM: Final = ("-I", "-X", "utf8", "-m", "krater.agent.runtimes.oci.jail")
 
 # Reading and writing files, memory, time, and ending. A file descriptor for the agent is the only way out.
 CALLS: Final = (
-    *("read", "write", "pread64", "lseek", "close", "fstat", "newfstatat", "stat", "lstat", "statx", "openat", "openat2"),
+    *(
+        "read",
+        "write",
+        "pread64",
+        "lseek",
+        "close",
+        "fstat",
+        "newfstatat",
+        "stat",
+        "lstat",
+        "statx",
+        "openat",
+        "openat2",
+    ),
     *("getdents64", "readlink", "readlinkat", "mkdir", "mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat"),
     *("renameat", "renameat2", "fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "ftruncate", "umask", "dup"),
     *("fcntl", "sendto", "recvfrom", "sendmsg", "recvmsg", "poll", "ppoll", "mmap", "munmap", "mremap", "mprotect"),
@@ -63,15 +76,13 @@ class _Stat(msgspec.Struct):
     size: int
     mode: int
     mtime: str
-    linkTarget: str  # noqa: N815 -- as the API spells it
+    linkTarget: str
 
 
 class Jail:
     """One running jail. Use `JailKeeper.start`."""
 
-    def __init__(
-        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lifeline: int
-    ) -> None:
+    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lifeline: int) -> None:
         self._pid = pid
         self._reader, self._writer = reader, writer
         self._lifeline = lifeline
@@ -125,31 +136,24 @@ class Jail:
                 os.kill(self._pid, 9)
             await asyncio.shield(self._ended)
 
-    @property
-    def has_said(self) -> bool:
-        """Whether it ended without being asked."""
-        return self._reader.at_eof()
-
 
 def _error(payload: bytes) -> KraterError:
     try:
         said = msgspec.json.decode(payload, type=_Refusal)
     except msgspec.MsgspecError:
         return Permanent("the archive's helper process misbehaves")
+    if said.kind in ("invalid", "too-large"):
+        code = "archive-refused" if said.kind == "invalid" else "archive-too-large"
+        return Invalid(said.message, code=code)
     match said.kind:
         case "not-found":
             return NotFound(said.message, code="path-not-found")
-        case "invalid":
-            return Invalid(said.message, code="archive-refused")
-        case "too-large":
-            return Invalid(said.message, code="archive-too-large")
         case "conflict":
             return Conflict(said.message)
         case "full":
             return Temporary(said.message, code="disk-full")
-        case _:
-            log.warning("an archive failed", reason=said.message)
-            return Permanent("The files could not be copied; the log of the node tells more.")
+    log.warning("an archive failed", reason=said.message)
+    return Permanent("The files could not be copied; the log of the node tells more.")
 
 
 class PackedArchive:

@@ -52,7 +52,7 @@ def _prctl(*arguments: int) -> None:
 
 
 def confine(largest_file: int, program: bytes) -> None:
-    """Few capabilities, none to be had by starting a program, limits, and a filter of system calls (if there is one)."""
+    """Few capabilities, none to be had by starting a program, limits, and a filter of system calls if there is one."""
     os.umask(0o77)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, MEMORY)

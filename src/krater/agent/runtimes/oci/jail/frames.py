@@ -1,4 +1,4 @@
-"""What agent and jail say to each other: a letter, a length, bytes. Both sides take the other's lengths with a limit."""
+"""What agent and jail say to each other: a letter, a length, bytes. Neither side believes the other's lengths."""
 
 import socket
 import struct

@@ -2,7 +2,7 @@
 
 import tarfile
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 
 from krater.agent.runtimes.oci.jail.frames import Incoming, Refused
 
@@ -14,6 +14,7 @@ LONGEST_NAME: Final = 255
 DEEPEST: Final = 500
 HIGHEST_ID: Final = 2**32 - 2
 LATEST: Final = 2**40
+_SHOWN: Final = 100
 _EXTENSIONS: Final = frozenset(
     {
         *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -37,7 +38,9 @@ class Member(tarfile.TarInfo):
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError:
-            raise Refused("invalid", "The archive is damaged, or no tar archive (compressed ones are not taken).") from None
+            raise Refused(
+                "invalid", "The archive is damaged, or no tar archive (compressed ones are not taken)."
+            ) from None
         if found.size < 0:
             raise Refused("invalid", "The archive is damaged: a size is negative.")
         if found.type in _EXTENSIONS and found.size > LARGEST_EXTENSION:
@@ -48,9 +51,9 @@ class Member(tarfile.TarInfo):
 def members(source: Incoming, limit: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """The members of an archive, checked one by one, with the archive to read their content from."""
     try:
+        file = cast(Any, source)  # only ever read from
         with tarfile.open(
-            mode="r|", fileobj=source, bufsize=tarfile.BLOCKSIZE * 128, tarinfo=Member, errors="surrogateescape",
-            encoding="utf-8",
+            None, "r|", file, tarfile.BLOCKSIZE * 128, tarinfo=Member, encoding="utf-8", errors="surrogateescape"
         ) as archive:  # fmt: skip
             count = total = 0
             while (member := archive.next()) is not None:
@@ -105,5 +108,4 @@ def parts_of(name: str, what: str = "") -> list[str]:
 
 def quoted(name: str) -> str:
     """A name for a message: whatever it is, it is one short line of text."""
-    text = ascii(name) if len(name) <= 100 else ascii(name[:100]) + "…"  # noqa: PLR2004
-    return text
+    return ascii(name) if len(name) <= _SHOWN else ascii(name[:_SHOWN]) + "…"

@@ -155,7 +155,7 @@ class Packer:
             descriptor = os.open(name, flags, dir_fd=parent)
         except OSError:  # it is something else now
             return
-        with open(descriptor, "rb", buffering=0) as file:
+        with open(descriptor, "rb", buffering=0):
             now = os.fstat(descriptor)
             if not stat.S_ISREG(now.st_mode):
                 return
