@@ -18,6 +18,7 @@ from krater.client.unpacking import Source, unpack
 
 _CHUNK = 256 * 1024
 _SAY_EVERY = 0.1
+_NO_NAMES = ("/", ".", "..")
 
 
 class Place(NamedTuple):
@@ -111,7 +112,7 @@ class _Counted:
 def _stdin() -> Iterator[bytes]:
     if sys.stdin.isatty():
         raise click.UsageError("`-` reads a tar archive from stdin, which is a terminal.")
-    while piece := sys.stdin.buffer.read1(_CHUNK):
+    while piece := os.read(sys.stdin.fileno(), _CHUNK):
         yield piece
 
 
@@ -129,7 +130,7 @@ def _out(client: Client, src: Place, dest: Place, meter: _Meter, *, archive: boo
             return
         directory, name = _destination(dest.path, files.stat, src)
         try:
-            unpack(source, directory, name, owners=archive)
+            unpack(source, directory, name, has_top=files.stat.name not in _NO_NAMES, owners=archive)
         except OSError as error:
             raise click.ClickException(f"{error.filename or dest.path}: {error.strerror}.") from error
 
@@ -144,7 +145,7 @@ def _followed(client: Client, src: Place) -> str:
 
 def _destination(path: str, stat: FileStat, src: Place) -> tuple[str, str | None]:
     """The existing directory to unpack in, and what the top of the archive is called there; None for nothing."""
-    content_only = stat.is_directory and (src.wants_content or stat.name == "/")
+    content_only = stat.is_directory and (src.wants_content or stat.name in _NO_NAMES)
     if os.path.isdir(path):
         return path, None if content_only else os.path.basename(stat.name)
     if os.path.lexists(path):

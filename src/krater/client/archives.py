@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from krater.client.errors import BadAnswer
+from krater.client.errors import ApiError, BadAnswer
 from krater.client.session import Session, segment
 from krater.client.transport import StreamedAnswer
 
@@ -55,8 +55,12 @@ class Archives:
 
     def stat(self, container: str, path: str) -> FileStat:
         """What is at a path. A link at its end is not followed, unless the path ends in `/`. NotFound."""
-        with self._session.stream("HEAD", _path(container), {"path": path}) as answer:
-            return _stat(answer)
+        try:
+            with self._session.stream("HEAD", _path(container), {"path": path}) as answer:
+                return _stat(answer)
+        except ApiError:  # such an answer has no words
+            with self.get(container, path) as packed:
+                return packed.stat
 
     @contextmanager
     def get(self, container: str, path: str) -> Iterator[PackedFiles]:

@@ -118,7 +118,7 @@ class Transport:
         headers: Mapping[str, str],
         pieces: Iterable[bytes] | None,
     ) -> None:
-        body = None if pieces is None else _until_answered(connection, pieces)
+        body = None if pieces is None else _until_answered(connection, pieces, self._kind == "https")
         how = dict(headers) if pieces is None else {**headers, "Transfer-Encoding": "chunked"}
         try:
             connection.request(method, self._prefix + path, body=body, headers=how, encode_chunked=True)
@@ -201,9 +201,10 @@ class Transport:
         return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_TIMEOUT, context=context)
 
 
-def _until_answered(connection: http.client.HTTPConnection, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _until_answered(connection: http.client.HTTPConnection, pieces: Iterable[bytes], is_tls: bool) -> Iterator[bytes]:
+    """Under TLS something to read need not be an answer, so all is sent."""
     for piece in pieces:
-        if select.select([connection.sock], [], [], 0)[0]:
+        if not is_tls and select.select([connection.sock], [], [], 0)[0]:
             raise _Answered
         if piece:
             yield piece

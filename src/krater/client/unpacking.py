@@ -41,10 +41,10 @@ class _Member(tarfile.TarInfo):
         return found
 
 
-def unpack(source: Source, directory: str, name: str | None, *, owners: bool = False) -> None:
-    """Unpack into an existing directory. `name` replaces the first part of all names; None drops it, which leaves what
-    is in a directory. Owners are kept if `owners`, else everything belongs to who runs this; then no program that
-    was made to run as its owner does so here.
+def unpack(source: Source, directory: str, name: str | None, *, has_top: bool = True, owners: bool = False) -> None:
+    """Unpack into an existing directory. `name` replaces the first part of all names (or comes before it, when there
+    is none that all share: not `has_top`); None drops it, which leaves what is in a directory. Owners are kept if
+    `owners`, else everything belongs to who runs this; then no program made to run as its owner does so here.
     """
     base = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     unpacking = _Unpacking(base, owners)
@@ -55,8 +55,8 @@ def unpack(source: Source, directory: str, name: str | None, *, owners: bool = F
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]
                 _check(member)
-                parts = _renamed(_parts(member.name), name)
-                target = _renamed(_parts(member.linkname), name) if member.islnk() else []
+                parts = _renamed(_parts(member.name), name, has_top)
+                target = _renamed(_parts(member.linkname), name, has_top) if member.islnk() else []
                 unpacking.add(archive, member, parts, target)
         while source.read(_CHUNK):  # the padding after the end mark
             pass
@@ -69,21 +69,22 @@ def unpack(source: Source, directory: str, name: str | None, *, owners: bool = F
 
 def _check(member: tarfile.TarInfo) -> None:
     if member.issparse() or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        raise BadArchive(f"{ascii(member.name)} is neither a file nor a directory nor a link: it is not copied.")
+        raise BadArchive(f"{member.name!a} is neither a file nor a directory nor a link: it is not copied.")
     if member.size < 0 or (member.issym() and not member.linkname) or "\0" in member.linkname:
-        raise BadArchive(f"The archive says what cannot be of {ascii(member.name)}.")
+        raise BadArchive(f"The archive says what cannot be of {member.name!a}.")
 
 
 def _parts(name: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or not set(name).isdisjoint("\0\n"):
-        raise BadArchive(f"{ascii(name)} is a name that could lead out of the destination: it is not copied.")
+        raise BadArchive(f"{name!a} is a name that could lead out of the destination: it is not copied.")
     return parts
 
 
-def _renamed(parts: list[str], name: str | None) -> list[str]:
-    """The first part is what was asked for, whatever it is called here."""
-    return parts[1:] if name is None else [name, *parts[1:]]
+def _renamed(parts: list[str], name: str | None, has_top: bool) -> list[str]:
+    """What was asked for is called as is wanted here, whatever the archive calls it."""
+    rest = parts[1:] if has_top else parts
+    return rest if name is None else [name, *rest]
 
 
 class _Unpacking:
@@ -99,12 +100,12 @@ class _Unpacking:
                 if parts:
                     self._open[-1] = (*self._open[-1][:2], member)
             elif not parts:
-                raise BadArchive(f"{ascii(member.name)} is a file where a directory was expected.")
+                raise BadArchive(f"{member.name!a} is a file where a directory was expected.")
             else:
                 self._place(archive, member, self._enter(parts[:-1]), parts[-1], target)
         except NotADirectoryError as error:
             raise BadArchive(
-                f"{ascii(member.name)}: a part of its path is a file or a link here; links are not followed."
+                f"{member.name!a}: a part of its path is a file or a link here; links are not followed."
             ) from error
 
     def close(self) -> None:
@@ -143,7 +144,7 @@ class _Unpacking:
         """Under another name first: a file takes the place of another only when it is whole."""
         with suppress(FileNotFoundError):
             if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                raise BadArchive(f"{ascii(member.name)} is a directory here, but not in the container.")
+                raise BadArchive(f"{member.name!a} is a directory here, but not in the container.")
         beside = f".krater-{os.urandom(8).hex()}.part"
         try:
             if member.isreg():
@@ -169,7 +170,7 @@ class _Unpacking:
 
     def _link(self, member: tarfile.TarInfo, directory: int, beside: str, target: list[str]) -> None:
         if not target:
-            raise BadArchive(f"{ascii(member.name)} is a link to nothing.")
+            raise BadArchive(f"{member.name!a} is a link to nothing.")
         above = os.dup(self._base)
         try:
             for part in target[:-1]:
@@ -178,6 +179,6 @@ class _Unpacking:
                 above = below
             os.link(target[-1], beside, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError as error:
-            raise BadArchive(f"{ascii(member.name)} is a link to what is not in the archive.") from error
+            raise BadArchive(f"{member.name!a} is a link to what is not in the archive.") from error
         finally:
             os.close(above)

@@ -58,7 +58,7 @@ class FakeFiles:
         name = member.name
         bad = name.startswith("/") or ".." in name.split("/") or not set(name).isdisjoint("\0\n")
         if bad or not (member.isreg() or member.isdir() or member.issym()):
-            raise Invalid(f"The archive has {ascii(name)}, which is not taken.", code="archive-refused")
+            raise Invalid(f"The archive has {name!a}, which is not taken.", code="archive-refused")
         content = archive.extractfile(member) if member.isreg() else None
         path = posixpath.normpath(posixpath.join(where, name))
         self._members[path] = (member, content.read() if content is not None else b"")
