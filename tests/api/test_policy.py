@@ -20,6 +20,10 @@ from tests.support.api import FakeAgent, World, open_world
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /containers": {"json": {"image": "busybox"}},
     "POST /containers/{container}/execute": {"params": {"command": "ls"}},
+    "GET /containers/{container}/get_archive": {"params": {"path": "/etc/motd"}},
+    "POST /containers/{container}/put_archive": {"params": {"path": "/etc", "data": "AAAA"}},
+    "GET /containers/{container}/archive": {"params": {"path": "/etc/motd"}},
+    "PUT /containers/{container}/archive": {"params": {"path": "/etc"}, "content": b"tar"},
     "POST /containers/{container}/rename": {"params": {"name": "other"}},
     "POST /images": {"json": {"repo": "alpine"}},
     "POST /networks": {"json": {"name": "mine"}},

@@ -12,6 +12,7 @@ import httpx2
 from starlette.types import ASGIApp
 
 from krater.api.app import make_app
+from krater.bus.archives import FileStat, GetPiece, PackAnswer, PackFiles, PutPiece, UnpackFiles
 from krater.bus.interfaces import CONTROLLER, node_target
 from krater.bus.local import LocalBus
 from krater.bus.messages import (
@@ -199,6 +200,10 @@ class FakeAgent:
             Stats: StatsAnswer(12.345, 10 << 20, 64 << 20, 1, 2, 3, 4),
             Signal: None,
             Resize: None,
+            PackFiles: PackAnswer("session", FileStat("motd", 3, 0o644, "2026-01-31T12:00:00Z", "")),
+            UnpackFiles: "session",
+            GetPiece: b"",
+            PutPiece: None,
         }
         world.bus.serve(node_target(NODE), {kind: self._handler(kind) for kind in self.answers})
 
