@@ -8,11 +8,12 @@ import tarfile
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from krater.client.errors import BadArchive
+from krater.client.errors import BadArchive, ClientError
 
 _CHUNK = 256 * 1024
 _BUFFER = 64 * 1024
 _LARGEST_HEADER = 1 << 20
+_LONGEST, _DEEPEST, _LATEST, _SHOWN = 4095, 500, 2**40, 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
@@ -52,7 +53,7 @@ def unpack(source: Source, directory: str, name: str | None, *, has_top: bool = 
         with tarfile.open(
             None, "r|", cast(Any, source), _BUFFER, tarinfo=_Member, encoding="utf-8", errors="surrogateescape"
         ) as archive:
-            while (member := archive.next()) is not None:
+            while (member := _next(archive)) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]
                 _check(member)
                 parts = _renamed(_parts(member.name), name, has_top)
@@ -60,16 +61,28 @@ def unpack(source: Source, directory: str, name: str | None, *, has_top: bool = 
                 unpacking.add(archive, member, parts, target)
         while source.read(_CHUNK):  # the padding after the end mark
             pass
-    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
-        raise BadArchive(f"What came is a damaged archive: {error}.") from error
+    except tarfile.TarError as error:
+        raise BadArchive("What came is a damaged archive, or only a part of one.") from error
     finally:
         unpacking.close()
         os.close(base)
 
 
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """Whatever the library stumbles over, the archive is to blame."""
+    try:
+        return archive.next()
+    except (ClientError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise BadArchive("What came is a damaged archive, or only a part of one.") from error
+
+
 def _check(member: tarfile.TarInfo) -> None:
     if member.issparse() or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         raise BadArchive(f"{member.name!a} is neither a file nor a directory nor a link: it is not copied.")
+    if not -_LATEST < member.mtime < _LATEST:
+        raise BadArchive(f"The archive says that {member.name!a} was changed at a time that cannot be.")
     if member.size < 0 or (member.issym() and not member.linkname) or "\0" in member.linkname:
         raise BadArchive(f"The archive says what cannot be of {member.name!a}.")
 
@@ -78,6 +91,8 @@ def _parts(name: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or not set(name).isdisjoint("\0\n"):
         raise BadArchive(f"{name!a} is a name that could lead out of the destination: it is not copied.")
+    if len(name) > _LONGEST or len(parts) > _DEEPEST:
+        raise BadArchive(f"{name[:_SHOWN]!a}… is nested too deeply: it is not copied.")
     return parts
 
 

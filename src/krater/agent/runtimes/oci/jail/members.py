@@ -4,7 +4,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, Final, Self, cast
 
-from krater.agent.runtimes.oci.jail.frames import Incoming, Refused
+from krater.agent.runtimes.oci.jail.frames import Abandoned, Incoming, Refused
 
 MOST_MEMBERS: Final = 1_000_000
 LARGEST_EXTENSION: Final = 1 << 20
@@ -56,7 +56,7 @@ def members(source: Incoming, limit: int) -> Iterator[tuple[tarfile.TarFile, tar
             None, "r|", file, tarfile.BLOCKSIZE * 128, tarinfo=Member, encoding="utf-8", errors="surrogateescape"
         ) as archive:  # fmt: skip
             count = total = 0
-            while (member := archive.next()) is not None:
+            while (member := _next(archive)) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]
                 count, total = count + 1, total + member.size
                 if count > MOST_MEMBERS:
@@ -67,9 +67,19 @@ def members(source: Incoming, limit: int) -> Iterator[tuple[tarfile.TarFile, tar
                     raise Refused("invalid", "The archive has too many global headers.")
                 _check(member)
                 yield archive, member
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise Refused("invalid", f"The archive cannot be read: {error}.") from error
+    except tarfile.TarError as error:
+        raise Refused("invalid", f"The archive cannot be read: {quoted(str(error))}.") from error
     source.drain()
+
+
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """Whatever the library stumbles over, the archive is to blame."""
+    try:
+        return archive.next()
+    except (Refused, Abandoned, MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        raise Refused("invalid", f"The archive cannot be read: {quoted(str(error))}.") from error
 
 
 def _check(member: tarfile.TarInfo) -> None:
