@@ -47,7 +47,7 @@ def test_a_tree_there_and_back(own: Server, box: str, tmp_path: Path) -> None:
     source, back = tmp_path / "tree", tmp_path / "back"
     (source / "empty").mkdir(parents=True)
     (source / "run.sh").write_text("echo it runs\n")
-    os.chmod(source / "run.sh", 0o750)
+    (source / "run.sh").chmod(0o750)
     os.utime(source / "run.sh", (1e9, 1e9))
     (source / "link").symlink_to("run.sh")
     os.utime(source / "empty", (2e8, 2e8))

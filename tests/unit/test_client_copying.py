@@ -128,7 +128,7 @@ def test_what_is_packed_can_be_unpacked(tmp_path: Path, dest: Path) -> None:
     os.link(source / "deep/er/big", source / "second")
     (source / "odd\udcff name").write_text("odd")
     os.utime(source / "deep/er/big", (MOMENT, MOMENT))
-    os.chmod(source / "deep", 0o710)
+    (source / "deep").chmod(0o710)
     os.mkfifo(source / "pipe")
     data = b"".join(packed(str(source), "s", Choices()))
     found = opened(data)

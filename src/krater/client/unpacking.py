@@ -5,8 +5,9 @@ ever written outside the destination: no name leads up, no link on the way is fo
 import os
 import stat
 import tarfile
-from contextlib import suppress
-from typing import Any, Protocol, cast
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Protocol, cast
 
 from krater.client.errors import BadArchive, ClientError
 
@@ -47,31 +48,36 @@ def unpack(source: Source, directory: str, name: str | None, *, has_top: bool = 
     is none that all share: not `has_top`); None drops it, which leaves what is in a directory. Owners are kept if
     `owners`, else everything belongs to who runs this; then no program made to run as its owner does so here.
     """
+    with _blaming():
+        archive = tarfile.open(  # noqa: SIM115 -- there is nothing of its own to close
+            None, "r|", cast(Any, source), _BUFFER, tarinfo=_Member, encoding="utf-8", errors="surrogateescape"
+        )
     base = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     unpacking = _Unpacking(base, owners)
     try:
-        with tarfile.open(
-            None, "r|", cast(Any, source), _BUFFER, tarinfo=_Member, encoding="utf-8", errors="surrogateescape"
-        ) as archive:
-            while (member := _next(archive)) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]
-                _check(member)
-                parts = _renamed(_parts(member.name), name, has_top)
-                target = _renamed(_parts(member.linkname), name, has_top) if member.islnk() else []
-                unpacking.add(archive, member, parts, target)
+        while (member := _next(archive)) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]
+            _check(member)
+            parts = _renamed(_parts(member.name), name, has_top)
+            target = _renamed(_parts(member.linkname), name, has_top) if member.islnk() else []
+            unpacking.add(archive, member, parts, target)
         while source.read(_CHUNK):  # the padding after the end mark
             pass
-    except tarfile.TarError as error:
-        raise BadArchive("What came is a damaged archive, or only a part of one.") from error
     finally:
         unpacking.close()
         os.close(base)
 
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    with _blaming():
+        return archive.next()
+
+
+@contextmanager
+def _blaming() -> Iterator[None]:
     """Whatever the library stumbles over, the archive is to blame."""
     try:
-        return archive.next()
+        yield
     except (ClientError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -100,6 +106,11 @@ def _renamed(parts: list[str], name: str | None, has_top: bool) -> list[str]:
     """What was asked for is called as is wanted here, whatever the archive calls it."""
     rest = parts[1:] if has_top else parts
     return rest if name is None else [name, *rest]
+
+
+def _content(file: IO[bytes]) -> bytes:
+    with _blaming():
+        return file.read(_CHUNK)
 
 
 class _Unpacking:
@@ -177,7 +188,7 @@ class _Unpacking:
     def _write(self, archive: tarfile.TarFile, member: tarfile.TarInfo, directory: int, beside: str) -> None:
         content = archive.extractfile(member)
         with open(os.open(beside, _NEW, 0o600, dir_fd=directory), "wb", buffering=0) as file:
-            while content is not None and (data := content.read(_CHUNK)):
+            while content is not None and (data := _content(content)):
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]

@@ -2,6 +2,7 @@
 
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Self, cast
 
 from krater.agent.runtimes.oci.jail.frames import Abandoned, Incoming, Refused
@@ -50,32 +51,36 @@ class Member(tarfile.TarInfo):
 
 def members(source: Incoming, limit: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """The members of an archive, checked one by one, with the archive to read their content from."""
-    try:
-        file = cast(Any, source)  # only ever read from
-        with tarfile.open(
+    file = cast(Any, source)  # only ever read from
+    with _blaming():
+        archive = tarfile.open(  # noqa: SIM115 -- there is nothing of its own to close
             None, "r|", file, tarfile.BLOCKSIZE * 128, tarinfo=Member, encoding="utf-8", errors="surrogateescape"
-        ) as archive:  # fmt: skip
-            count = total = 0
-            while (member := _next(archive)) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]
-                count, total = count + 1, total + member.size
-                if count > MOST_MEMBERS:
-                    raise Refused("invalid", f"The archive has more than {MOST_MEMBERS} members.")
-                if total > limit:
-                    raise Refused("too-large", "What is in the archive is larger than what may be copied at once.")
-                if len(archive.pax_headers) > MOST_GLOBAL:
-                    raise Refused("invalid", "The archive has too many global headers.")
-                _check(member)
-                yield archive, member
-    except tarfile.TarError as error:
-        raise Refused("invalid", f"The archive cannot be read: {quoted(str(error))}.") from error
+        )
+    count = total = 0
+    while (member := _next(archive)) is not None:
+        archive.members.clear()  # type: ignore[attr-defined]
+        count, total = count + 1, total + member.size
+        if count > MOST_MEMBERS:
+            raise Refused("invalid", f"The archive has more than {MOST_MEMBERS} members.")
+        if total > limit:
+            raise Refused("too-large", "What is in the archive is larger than what may be copied at once.")
+        if len(archive.pax_headers) > MOST_GLOBAL:
+            raise Refused("invalid", "The archive has too many global headers.")
+        _check(member)
+        yield archive, member
     source.drain()
 
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    with _blaming():
+        return archive.next()
+
+
+@contextmanager
+def _blaming() -> Iterator[None]:
     """Whatever the library stumbles over, the archive is to blame."""
     try:
-        return archive.next()
+        yield
     except (Refused, Abandoned, MemoryError, RecursionError):
         raise
     except Exception as error:

@@ -130,7 +130,10 @@ class Unpacker:
         try:
             left = member.size
             while left and content is not None:
-                data = content.read(min(_CHUNK, left))
+                try:
+                    data = content.read(min(_CHUNK, left))
+                except tarfile.TarError:
+                    data = b""
                 if not data:
                     raise Refused("invalid", f"The archive ends in the middle of {quoted(member.name)}.")
                 left -= len(data)
