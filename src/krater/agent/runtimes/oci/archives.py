@@ -114,12 +114,11 @@ class Jail:
         return kind, payload
 
     async def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Send a frame; waits while the jail is busy. What it refused meanwhile is raised."""
+        """Send a frame; waits while the jail is busy."""
         try:
             self._writer.write(frames.HEADER.pack(kind, len(payload)) + payload)
             await self._writer.drain()
         except (ConnectionError, RuntimeError):
-            await self.receive()
             raise Temporary("The copying broke off on the node; try again.") from None
 
     async def close(self) -> None:
@@ -179,27 +178,34 @@ class PackedArchive:
 
 
 class UnpackedArchive:
-    """Implements `ArchiveWriter`."""
+    """Implements `ArchiveWriter`. What the jail has to say is awaited from the beginning: it may refuse at any time."""
 
     def __init__(self, jail: Jail, gone: Callable[[], None]) -> None:
         self._jail, self._gone = jail, gone
+        self._verdict = asyncio.ensure_future(jail.receive(frames.END))
 
     async def write(self, data: bytes) -> None:
         """Hand on the next piece."""
         view = memoryview(data)
         while view:
+            if self._verdict.done():
+                await self._verdict
+                raise Permanent("the archive's helper process misbehaves")  # it says that all is there
             await self._jail.send(frames.PIECE, bytes(view[: frames.LARGEST]))
             view = view[frames.LARGEST :]
 
     async def finish(self) -> None:
         """Wait until everything is unpacked."""
-        await self._jail.send(frames.END)
-        await self._jail.receive(frames.END)
+        if not self._verdict.done():
+            await self._jail.send(frames.END)
+        await asyncio.shield(self._verdict)
 
     async def close(self) -> None:
         """End the process."""
         self._gone()
         await self._jail.close()
+        self._verdict.cancel()
+        await asyncio.gather(self._verdict, return_exceptions=True)
 
 
 class JailKeeper:

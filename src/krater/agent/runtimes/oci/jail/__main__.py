@@ -59,6 +59,7 @@ def _say(line: Line, kind: str, message: str) -> None:
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     try:
         line.send(FAILED, json.dumps({"kind": kind, "message": message[:2000]}).encode())
+        line.discard()
     except (Abandoned, OSError):
         return
 

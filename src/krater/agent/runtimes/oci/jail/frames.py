@@ -44,6 +44,11 @@ class Line:
             raise Abandoned
         return kind, self._exactly(length)
 
+    def discard(self) -> None:
+        """Let go by what still comes, until the other end is closed: else it would lose what we said last."""
+        while self._connection.recv(LARGEST):
+            pass
+
     def _exactly(self, length: int) -> bytes:
         parts: list[bytes] = []
         while length:
