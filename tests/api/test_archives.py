@@ -14,7 +14,7 @@ from krater.config import Settings
 from krater.errors import Conflict, Permanent, Temporary, Unavailable
 from tests.support.api import NODE, World, open_world
 from tests.support.archives import archive_of, files, hostile, member, opened
-from tests.support.jails import FilesEngine, served
+from tests.support.node_files import FilesEngine, served
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from krater.bus.interfaces import node_target
 from krater.bus.local import LocalBus
 from krater.errors import Conflict, Invalid, KraterError, NotFound, Unavailable
 from tests.support.archives import files, opened
-from tests.support.jails import FilesEngine, served
+from tests.support.node_files import FilesEngine, served
 from tests.support.oci import until
 
 LIMIT = 1 << 20

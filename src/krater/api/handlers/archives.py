@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -202,7 +202,16 @@ async def download(request: Request) -> Answer:
     if request.method == "HEAD":
         session.close()
         return Answer(200, headers=(_TAR, (STAT_HEADER, described)))
-    return Answer(200, headers=(_TAR, (STAT_HEADER, described)), stream=session.pieces())
+    pieces = session.pieces()
+    first = await anext(pieces, b"")  # what is wrong from the beginning can still be said
+    return Answer(200, headers=(_TAR, (STAT_HEADER, described)), stream=_with_first(first, pieces))
+
+
+async def _with_first(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        yield first
+        async for piece in pieces:
+            yield piece
 
 
 async def upload(request: Request) -> Answer:

@@ -17,6 +17,7 @@ KEPT: Final = (0, 1, 3, 4)
 MEMORY: Final = 384 << 20
 CPU: Final = 900
 OPEN_FILES: Final = 1024
+NICE: Final = 10  # containers, whose limits do not hold here, come first
 
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_DUMPABLE: Final = 4
@@ -54,6 +55,7 @@ def _prctl(*arguments: int) -> None:
 def confine(largest_file: int, program: bytes) -> None:
     """Few capabilities, none to be had by starting a program, limits, and a filter of system calls if there is one."""
     os.umask(0o77)
+    os.nice(NICE)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, MEMORY)
     _limit(resource.RLIMIT_CPU, CPU)

@@ -62,11 +62,11 @@ def members(source: Incoming, limit: int) -> Iterator[tuple[tarfile.TarFile, tar
         count, total = count + 1, total + member.size
         if count > MOST_MEMBERS:
             raise Refused("invalid", f"The archive has more than {MOST_MEMBERS} members.")
+        _check(member)
         if total > limit:
             raise Refused("too-large", "What is in the archive is larger than what may be copied at once.")
         if len(archive.pax_headers) > MOST_GLOBAL:
             raise Refused("invalid", "The archive has too many global headers.")
-        _check(member)
         yield archive, member
     source.drain()
 

@@ -70,7 +70,8 @@ class Unpacker:
             else:
                 self._file(archive, member, self._enter(parts[:-1]), parts[-1])
         except OSError as error:
-            raise _explained(error, shown) from error
+            _explain(error, shown)
+            raise
 
     def finish(self) -> None:
         """Leave all directories."""
@@ -191,13 +192,13 @@ def _dress_link(directory: int, name: str, member: tarfile.TarInfo) -> None:
     os.utime(name, (member.mtime, member.mtime), dir_fd=directory, follow_symlinks=False)
 
 
-def _explained(error: OSError, shown: str) -> Exception:
-    """Words for what a tenant may meet; the rest is told as it is."""
+def _explain(error: OSError, shown: str) -> None:
+    """Refuse in words where a tenant may meet it; the rest is the node's business."""
     if isinstance(error, NotADirectoryError):
-        return Refused(
-            "invalid", f"{shown}: a part of its path is a file or a link in the container; links are not followed."
-        )
-    if isinstance(error, FileNotFoundError):
-        return Refused("conflict", f"{shown}: its directory was removed meanwhile.")
-    reason = _REASONS.get(error.errno or 0)
-    return Refused("invalid", f"{shown}: {reason}.") if reason is not None else error
+        reason: str | None = "a part of its path is a file or a link in the container; links are not followed"
+    elif isinstance(error, FileNotFoundError):
+        raise Refused("conflict", f"{shown}: its directory was removed meanwhile.") from error
+    else:
+        reason = _REASONS.get(error.errno or 0)
+    if reason is not None:
+        raise Refused("invalid", f"{shown}: {reason}.") from error
