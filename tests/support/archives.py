@@ -60,10 +60,16 @@ def record(key: str, value: bytes) -> bytes:
     return str(length).encode() + rest
 
 
-def hostile() -> dict[str, tuple[bytes, str]]:
+END = bytes(2 * BLOCK)
+Hostile = dict[str, tuple[bytes, str]]
+
+
+def hostile() -> Hostile:
     """Archives that must be refused, and a word of the reason."""
-    small = archive_of(member("kept", content=b"kept"), end=False)
-    end = bytes(2 * BLOCK)
+    return {**_names(), **_links(), **_sizes(), **_sparse(), **_nonsense()}
+
+
+def _names() -> Hostile:
     return {
         "character device": (archive_of(member("d", tarfile.CHRTYPE, devmajor=1, devminor=1)), "device"),
         "block device": (archive_of(member("d", tarfile.BLKTYPE, devmajor=8)), "device"),
@@ -71,6 +77,18 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "dots": (archive_of(member("../evil", content=b"x")), ".."),
         "dots inside": (archive_of(member("a/../../evil", content=b"x")), ".."),
         "dots as a directory": (archive_of(member("..", tarfile.DIRTYPE)), ".."),
+        "line feed": (archive_of(member("a\nb", content=b"x")), "line feeds"),
+        "NUL": (pax(record("path", b"a\0b")) + header() + END, "NUL"),
+        "NUL in a link": (pax(record("linkpath", b"a\0b")) + header(type=b"2") + END, "target"),
+        "name too long": (archive_of(member("n" * 300, content=b"x")), "too long"),
+        "path too long": (archive_of(member("/".join(["d" * 200] * 30), content=b"x")), "too long"),
+        "nested too deeply": (archive_of(member("/".join(["d"] * 1000), content=b"x")), "deep"),
+        "no name": (archive_of(member(".", content=b"x")), "not the name"),
+    }
+
+
+def _links() -> Hostile:
+    return {
         "absolute hard link": (archive_of(member("l", tarfile.LNKTYPE, linkname="/etc/passwd")), "absolute"),
         "hard link up": (archive_of(member("l", tarfile.LNKTYPE, linkname="../../etc/passwd")), ".."),
         "hard link to nothing": (archive_of(member("l", tarfile.LNKTYPE, linkname="nobody")), "not there"),
@@ -94,31 +112,34 @@ def hostile() -> dict[str, tuple[bytes, str]]:
             "not there",
         ),
         "link to nothing at all": (archive_of(member("l", tarfile.SYMTYPE, linkname="")), "link"),
-        "line feed": (archive_of(member("a\nb", content=b"x")), "line feeds"),
-        "NUL": (pax(record("path", b"a\0b")) + header() + end, "NUL"),
-        "NUL in a link": (pax(record("linkpath", b"a\0b")) + header(type=b"2") + end, "target"),
-        "name too long": (archive_of(member("n" * 300, content=b"x")), "too long"),
-        "path too long": (archive_of(member("/".join(["d" * 200] * 30), content=b"x")), "too long"),
-        "nested too deeply": (archive_of(member("/".join(["d"] * 1000), content=b"x")), "deep"),
-        "no name": (archive_of(member(".", content=b"x")), "not the name"),
-        "huge": (header(size=b"77777777777\0") + end, "larger"),
-        "enormous": (header(size=b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7) + end, "larger"),
-        "negative size": (header(size=b"\xff" * 12) + end, "negative"),
-        "negative size by pax": (pax(record("size", b"-512")) + header() + end, ""),
-        "pax bomb": (header(type=b"x", size=b"%011o\0" % (1 << 30)) + end, "header"),
-        "long name bomb": (header(type=b"L", size=b"%011o\0" % (1 << 30)) + end, "header"),
+    }
+
+
+def _sizes() -> Hostile:
+    return {
+        "huge": (header(size=b"77777777777\0") + END, "larger"),
+        "enormous": (header(size=b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7) + END, "larger"),
+        "negative size": (header(size=b"\xff" * 12) + END, "negative"),
+        "negative size by pax": (pax(record("size", b"-512")) + header() + END, ""),
+        "pax bomb": (header(type=b"x", size=b"%011o\0" % (1 << 30)) + END, "header"),
+        "long name bomb": (header(type=b"L", size=b"%011o\0" % (1 << 30)) + END, "header"),
         "global bomb": (
-            b"".join(pax(record(f"k{n}", b"v" * 9000), b"g") for n in range(40)) + header() + end,
+            b"".join(pax(record(f"k{n}", b"v" * 9000), b"g") for n in range(40)) + header() + END,
             "global",
         ),
-        "broken pax": (pax(b"99999999999999999999 path=x\n") + header() + end, ""),
-        "chain of headers": (b"".join(pax(record("path", b"p")) for _ in range(3000)) + header() + end, "deep"),
-        "sparse": (header(type=b"S") + end, "sparse"),
+        "broken pax": (pax(b"99999999999999999999 path=x\n") + header() + END, ""),
+        "chain of headers": (b"".join(pax(record("path", b"p")) for _ in range(3000)) + header() + END, "deep"),
+    }
+
+
+def _sparse() -> Hostile:
+    return {
+        "sparse": (header(type=b"S") + END, "sparse"),
         "sparse by pax": (
             pax(record("GNU.sparse.major", b"1") + record("GNU.sparse.minor", b"0") + record("GNU.sparse.name", b"s"))
             + header(size=b"%011o\0" % BLOCK)
             + b"1\n0\n1099511627776\n".ljust(BLOCK, b"\0")
-            + end,
+            + END,
             "sparse",
         ),
         "sparse with a map of its own": (
@@ -128,15 +149,21 @@ def hostile() -> dict[str, tuple[bytes, str]]:
                 + record("GNU.sparse.map", b"0,1")
             )
             + header()
-            + end,
+            + END,
             "sparse",
         ),
-        "owner that cannot be": (pax(record("uid", b"-5")) + header() + end, "belongs"),
-        "owner beyond all": (pax(record("gid", b"4294967295")) + header() + end, "belongs"),
-        "time that cannot be": (pax(record("mtime", b"9e30")) + header() + end, "time"),
-        "time that is no number": (pax(record("mtime", b"nan")) + header() + end, "time"),
-        "unknown kind": (header(type=b"Z") + end, "kind"),
-        "volume label": (header(type=b"V") + end, "kind"),
+    }
+
+
+def _nonsense() -> Hostile:
+    small = archive_of(member("kept", content=b"kept"), end=False)
+    return {
+        "owner that cannot be": (pax(record("uid", b"-5")) + header() + END, "belongs"),
+        "owner beyond all": (pax(record("gid", b"4294967295")) + header() + END, "belongs"),
+        "time that cannot be": (pax(record("mtime", b"9e30")) + header() + END, "time"),
+        "time that is no number": (pax(record("mtime", b"nan")) + header() + END, "time"),
+        "unknown kind": (header(type=b"Z") + END, "kind"),
+        "volume label": (header(type=b"V") + END, "kind"),
         "not an archive": (b"this is no archive" * 100, "tar archive"),
         "compressed": (b"\x1f\x8b\x08" + bytes(1000), "tar archive"),
         "empty": (b"", ""),
