@@ -1,7 +1,9 @@
 """Files of containers as archives: whole in a JSON text, and streamed."""
 
+import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,26 @@ async def test_limits(tmp_path: Path) -> None:
         assert (whole.status_code, whole.json()["errors"][0]["code"]) == (400, "container.archive-too-large")
         assert (await world.call("GET", url(id, "archive?path=/tmp/big"))).status_code == 200
         assert node.open == 0
+
+
+async def test_few_archives_at_once_are_kept_whole_in_memory(world: World, node: FilesEngine) -> None:
+    """Those of one project leave room for others; and whoever was refused may come again."""
+    id, others = (await world.running())["uuid"], (await world.running("bob"))["uuid"]
+    gate = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"path": "/tmp", '
+        await gate.wait()
+        yield b'"data": "%s"}' % GOOD.encode()
+
+    waiting = [asyncio.create_task(world.call("POST", url(id, "put_archive"), content=slow())) for _ in range(6)]
+    while sum(task.done() for task in waiting) < 2:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=0.05)
+    theirs = await world.call("GET", url(others, "get_archive?path=/tmp"), who="bob")
+    assert theirs.status_code == 200
+    gate.set()
+    assert sorted(answer.status_code for answer in await asyncio.gather(*waiting)) == [200] * 4 + [503] * 2
+    assert (await world.call("GET", url(id, "get_archive?path=/tmp"))).status_code == 200
 
 
 async def test_files_are_not_among_the_recorded_actions(world: World, node: FilesEngine) -> None:

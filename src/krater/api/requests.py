@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from krater.api.streaming import Streams
+from krater.api.room import Room
 from krater.bus.interfaces import Bus
 from krater.clock import Now
 from krater.cloud.interfaces import Caller, Networks, OwnNetworks, Project, Vault
@@ -53,6 +54,7 @@ class Backing:
     now: Now
     openapi: bytes
     streams: Streams = field(default_factory=Streams)
+    archives: Room = field(default_factory=Room)
 
 
 class Request:

@@ -111,6 +111,11 @@ async def _session(request: Request, operation: str) -> _Session:
 
 async def get(request: Request) -> Answer:
     """A file or directory as a tar archive, whole."""
+    with request.backing.archives.taken(request.caller.project_id):
+        return await _get(request)
+
+
+async def _get(request: Request) -> Answer:
     path = decode_query(request, ArchivePath).path
     session = await _session(request, _OUT_OF)
     limit = request.backing.settings.api.archive_limit
@@ -148,6 +153,11 @@ def _stat(stat: FileStat) -> ArchiveStat:
 
 async def put(request: Request) -> Answer:
     """Unpack a tar archive, which comes whole, into a directory."""
+    with request.backing.archives.taken(request.caller.project_id):
+        return await _put(request)
+
+
+async def _put(request: Request) -> Answer:
     ask = await _arguments(request)
     session = await _session(request, _INTO)
     data = await asyncio.to_thread(_decoded, ask.data) if request.version >= _BASE64_SINCE else ask.data.encode()

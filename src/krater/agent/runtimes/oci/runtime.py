@@ -20,9 +20,9 @@ import structlog
 
 from krater.agent.runtimes.interfaces import (
     OPERATOR,
-    Asker,
     ArchiveReader,
     ArchiveWriter,
+    Asker,
     ContainerConfig,
     EngineFacts,
     ExecResult,
