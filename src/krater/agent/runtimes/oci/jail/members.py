@@ -7,7 +7,7 @@ from typing import Any, Final, Self, cast
 
 from krater.agent.runtimes.oci.jail.frames import Abandoned, Incoming, Refused
 
-MOST_MEMBERS: Final = 1_000_000
+MOST_MEMBERS: Final = 250_000
 LARGEST_EXTENSION: Final = 1 << 20
 MOST_GLOBAL: Final = 16
 LONGEST_PATH: Final = 4095
