@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from krater.api.streaming import Streams
 from krater.api.room import Room
+from krater.api.streaming import Streams
 from krater.bus.interfaces import Bus
 from krater.clock import Now
 from krater.cloud.interfaces import Caller, Networks, OwnNetworks, Project, Vault
