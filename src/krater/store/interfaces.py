@@ -35,6 +35,7 @@ from krater.store.records import (
     Workload,
     WorkloadQuery,
 )
+from krater.store.volumes import Volumes
 
 __all__ = [
     "EVERYBODY",
@@ -56,6 +57,7 @@ __all__ = [
     "Store",
     "Tokens",
     "Tx",
+    "Volumes",
     "Workload",
     "WorkloadQuery",
     "Workloads",
@@ -363,6 +365,7 @@ class Tx(Protocol):
     quotas: Quotas
     registries: Registries
     networks: Networks
+    volumes: Volumes
     images: Images
     tokens: Tokens
 

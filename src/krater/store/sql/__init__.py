@@ -23,6 +23,7 @@ from krater.store.interfaces import (
     Registries,
     Tokens,
     Tx,
+    Volumes,
     Workloads,
 )
 from krater.store.sql.actions import SqlActions
@@ -39,6 +40,7 @@ from krater.store.sql.registries import SqlRegistries
 from krater.store.sql.reserve import Reserve
 from krater.store.sql.schema import ensure_head
 from krater.store.sql.tokens import SqlTokens
+from krater.store.sql.volumes import SqlVolumes
 from krater.store.sql.workloads import SqlWorkloads
 
 __all__ = ["SqlStore"]
@@ -65,6 +67,7 @@ class SqlTx:
         self.quotas: Quotas = SqlQuotas(link)
         self.registries: Registries = SqlRegistries(link)
         self.networks: Networks = SqlNetworks(link)
+        self.volumes: Volumes = SqlVolumes(link)
         self.images: Images = SqlImages(link)
         self.tokens: Tokens = SqlTokens(link)
 

@@ -9,6 +9,7 @@ from krater.store.sql.tables.networks import addresses, networks, ports, subnets
 from krater.store.sql.tables.nodes import claims, images, nodes
 from krater.store.sql.tables.projects import quota_limits, quota_usage, revoked_tokens
 from krater.store.sql.tables.registries import registries, registry_uses
+from krater.store.sql.tables.volumes import injected_files, volumes
 from krater.store.sql.tables.workloads import action_events, actions, members, workloads
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "claims",
     "departures",
     "images",
+    "injected_files",
     "members",
     "metadata",
     "networks",
@@ -32,5 +34,6 @@ __all__ = [
     "to_cores",
     "to_micros",
     "to_millionths",
+    "volumes",
     "workloads",
 ]

@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0002"
 down_revision = "0001"
@@ -24,6 +25,8 @@ def upgrade() -> None:
     _departures()
     _registries()
     _registry_uses()
+    _volumes()
+    _injected_files()
 
 
 def _dedicated_processors() -> None:
@@ -78,3 +81,41 @@ def _registry_uses() -> None:
         **OPTIONS,
     )
     op.create_index("ix_registry_uses_registry", "registry_uses", ["registry"])
+
+
+def _volumes() -> None:
+    op.create_table(
+        "volumes",
+        sa.Column("seq", SEQ, nullable=False),
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("project_id", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(255), nullable=True),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("auto_remove", sa.SmallInteger(), nullable=False),
+        sa.Column("workload", sa.String(64), nullable=False),
+        sa.Column("node", sa.String(64), nullable=True),
+        sa.Column("made", sa.SmallInteger(), nullable=False),
+        sa.Column("removing", sa.SmallInteger(), nullable=False),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("seq", name="pk_volumes"),
+        sa.UniqueConstraint("id", name="uq_volumes_id"),
+        sa.UniqueConstraint("project_id", "name", name="uq_volumes_project_id_name"),
+        **OPTIONS,
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_volumes_node", "volumes", ["node"])
+    op.create_index("ix_volumes_workload", "volumes", ["workload"])
+
+
+def _injected_files() -> None:
+    content = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
+    op.create_table(
+        "injected_files",
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("workload", sa.String(64), nullable=False),
+        sa.Column("content", content, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_injected_files"),
+        **OPTIONS,
+    )
+    op.create_index("ix_injected_files_workload", "injected_files", ["workload"])
