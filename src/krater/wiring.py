@@ -25,6 +25,9 @@ from krater.agent.vif.dns import NameServer
 from krater.agent.vif.fake import FakeNetworkWorld, FakeVif
 from krater.agent.vif.interfaces import Vif
 from krater.agent.vif.native import NativeVif
+from krater.agent.volumes.directory import DirectoryVolumes
+from krater.agent.volumes.fake import FakeVolumeHost
+from krater.agent.volumes.interfaces import VolumeHost
 from krater.api.app import make_app
 from krater.api.connections import BoundedConnection
 from krater.api.identity import make_identity_app
@@ -36,8 +39,10 @@ from krater.cloud.local.credentials import ensure_accounts
 from krater.cloud.local.identity import LocalIdentity
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
+from krater.cloud.local.own_volumes import LocalOwnVolumes
 from krater.cloud.local.rekeying import rotate
 from krater.cloud.local.vault import LocalVault
+from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
 from krater.controller.service import Controller
 from krater.errors import Conflict, Permanent
@@ -126,10 +131,16 @@ async def open_runtime(settings: Settings) -> OciRuntime:
 
 
 async def clear_node(settings: Settings) -> None:
-    """Leave nothing of this Krater's containers, networks and engine on the machine. Its database and logs stay."""
-    runtime, vif = _engine(settings), _networks(settings, None)
+    """Leave nothing of this Krater's containers, networks and engine on the machine.
+
+    Its database and logs stay, and the data of volumes.
+    """
+    runtime, vif, volumes = _engine(settings), _networks(settings, None), _volumes(settings)
     await runtime.open()
     await runtime.retire()
+    await volumes.open()
+    await volumes.retire()
+    await volumes.close()
     await vif.open()
     try:
         for sandbox in await vif.sandboxes():
@@ -168,12 +179,18 @@ def _networks(settings: Settings, names: NameServer | None) -> NativeVif:
     )
 
 
+def _volumes(settings: Settings) -> DirectoryVolumes:
+    own = settings.core
+    return DirectoryVolumes(Path(own.directory) / "volumes", Path(own.run_directory) / "volumes")
+
+
 @dataclass(frozen=True, slots=True)
 class _Node:
     """The parts of a node, real or fake."""
 
     runtime: Engine
     vif: Vif
+    volumes: VolumeHost
     names: NameServer
 
 
@@ -200,9 +217,10 @@ class Embedded:
             try:
                 networks = LocalNetworks(store, settings.network)
                 allocations = LocalAllocations(store, settings.scheduler)
-                vault = open_vault(settings)
-                controller = Controller(settings, store, bus, networks, allocations, vault=vault)
-                await _live(controller, self._agent(bus), self._server(store, bus, networks, vault), listener)
+                vault, volumes = open_vault(settings), LocalVolumes(store, settings.volumes)
+                controller = Controller(settings, store, bus, networks, allocations, volumes, vault=vault)
+                server = self._server(store, bus, networks, volumes, vault)
+                await _live(controller, self._agent(bus), server, listener)
             finally:
                 await bus.close()
                 await store.close()
@@ -215,6 +233,7 @@ class Embedded:
             settings.agent,
             node.runtime,
             node.vif,
+            node.volumes,
             bus,
             node.names,
             host=settings.core.host,
@@ -225,22 +244,25 @@ class Embedded:
     def _node(self) -> _Node:
         names = NameServer(self._settings.network.search_domain)
         if self._fake:
-            return _Node(FakeRuntime(FakeEngineWorld()), FakeVif(FakeNetworkWorld()), names)
-        return _Node(_engine(self._settings), _networks(self._settings, names), names)
+            return _Node(FakeRuntime(FakeEngineWorld()), FakeVif(FakeNetworkWorld()), FakeVolumeHost(), names)
+        return _Node(_engine(self._settings), _networks(self._settings, names), _volumes(self._settings), names)
 
-    def _server(self, store: Store, bus: LocalBus, networks: LocalNetworks, vault: Vault) -> "_Server":
+    def _server(
+        self, store: Store, bus: LocalBus, networks: LocalNetworks, volumes: LocalVolumes, vault: Vault
+    ) -> "_Server":
         settings = self._settings
         identity = LocalIdentity.at(settings, store)
         front = make_identity_app(settings.api, identity)
-        own = LocalOwnNetworks(store, settings.network, networks)
         app = make_app(
             settings,
             store,
             bus,
             identity,
             networks,
+            volumes,
             extra_mounts={"/identity": front},
-            own_networks=own,
+            own_networks=LocalOwnNetworks(store, settings.network, networks),
+            own_volumes=LocalOwnVolumes(store, settings.volumes),
             vault=vault,
             projects=identity.list_all_projects,
         )

@@ -167,7 +167,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"nets": [{"network": "a", "v4-fixed-ip": "fe80::1"}]}, 400, "schema-validation-error", "expected an IPv4"),
     ({"nets": [{"network": "nowhere"}]}, 404, "", "nowhere"),
     ({"nets": [{"port": "nothing"}]}, 404, "", "nothing"),
-    ({"mounts": [{"source": "v", "destination": "/d"}]}, 501, "not-implemented", "mounts: "),
+    ({"mounts": [{"source": "v", "destination": "/d"}]}, 404, "volume-not-found", "volume v"),
     ({"security_groups": ["web"]}, 501, "not-implemented", "security_groups: "),
     ({"exposed_ports": {"80/tcp": {}}}, 501, "not-implemented", "exposed_ports: "),
     ({"registry": "mine"}, 404, "registry-not-found", "mine"),

@@ -14,6 +14,7 @@ from krater.config import ApiSettings, Settings
 from krater.errors import Invalid, NotFound
 from krater.model.network import Port
 from krater.model.registry import Registry
+from krater.model.volume import Volume
 from krater.store.interfaces import EVERYBODY, Tx
 from tests.support.api import FakeAgent, World, open_world
 
@@ -30,6 +31,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /ports": {"json": {"network": "default"}},
     "POST /registries": {"json": {"registry": {"domain": "registry.example"}}},
     "PATCH /registries/{registry}": {"json": {"registry": {"name": "some"}}},
+    "POST /volumes": {"json": {"name": "mine", "size": 1}},
+    "PATCH /volumes/{volume}": {"json": {"size": 3}},
     "PUT /services/force_down": {"params": {"forced_down": "False"}},
 }
 WHO = ("ann", "carl", "reader", "bob", "admin")
@@ -44,9 +47,9 @@ async def ask(world: World, route: Route, container: str, who: str, *, minor: in
     """A request that is right in all but who makes it."""
     versions = route.versions or ALL
     values = {"container": container, "request": "req-x", "host": "rack-1", "network": "default", "port": "port-1"}
-    values["project"] = "p-kitchen"
+    values |= {"project": "p-kitchen", "volume": "volume-1"}
     path = ("/v1" if route.versions else "") + route.path
-    for name in ("container", "request", "host", "network", "port", "image", "project", "name", "capsule", "registry"):
+    for name in (*values, "image", "project", "name", "capsule", "registry"):
         path = path.replace(f"{{{name}}}", values.get(name, "some"))
     arguments = dict(ARGUMENTS.get(key(route), {}))
     if route.path.startswith("/services/") or key(route) == "DELETE /services":
@@ -67,7 +70,7 @@ def expected(route: Route, who: str) -> str:
         return "forbidden"
     if who == "bob" and "{project}" in route.path:
         return "forbidden"
-    if who == "bob" and any(name in route.path for name in ("{container}", "{port}", "{registry}")):
+    if who == "bob" and any(name in route.path for name in ("{container}", "{port}", "{registry}", "{volume}")):
         return "hidden"
     return "allowed"
 
@@ -87,6 +90,8 @@ async def test_the_default_rules_over_all_routes(world: World, route: Route) -> 
             await add_port(world, id, "p-office" if who == "admin" else "p-kitchen")
         if "{registry}" in route.path:
             await add_registry(world)
+        if "{volume}" in route.path:
+            await add_volume(world, "p-office" if who == "admin" else "p-kitchen")
         answer = await ask(world, route, id, who)
         want = expected(route, who)
         if route.path.endswith("{request}") and want == "allowed":
@@ -116,6 +121,16 @@ async def add_port(world: World, container: str, project: str) -> None:
         with suppress(NotFound):
             tx.networks.delete_port(EVERYBODY, "port-1")
         tx.networks.add_port(port)
+
+    await world.store.write(add)
+
+
+async def add_volume(world: World, project: str) -> None:
+    """A free volume of this project, called volume-1."""
+
+    def add(tx: Tx) -> None:
+        tx.volumes.remove("volume-1")
+        tx.volumes.add(Volume("volume-1", "one", project, 1, world.clock()))
 
     await world.store.write(add)
 

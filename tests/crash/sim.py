@@ -118,6 +118,8 @@ def judge(table: Table) -> list[str]:
     known = {spec.id for a in wanted.values() for spec in a.containers}
     wrong += [f"left over: container {name}" for name in table.world.containers if name not in known]
     wrong += [f"left over: sandbox {name}" for name in table.network.sandboxes if name not in wanted]
+    mounted = {*table.volumes.mounts, *(workload for workload, _ in table.volumes.files)}
+    wrong += [f"left over: mounts of {name}" for name in mounted if name not in wanted]
     wrong += [f"started twice: {key}" for key, count in table.world.starts.items() if count > 1]
     for assignment in wanted.values():
         wrong += [f"{assignment.workload[:4]}: {what}" for what in _judge_one(table, assignment)]
@@ -138,7 +140,8 @@ def _judge_one(table: Table, assignment: Assignment) -> list[str]:
     wrong: list[str] = []
     for container in found:
         wrong += ["is not there"] if container is None else _judge_container(intent, report, container)
-    return wrong + _judge_network(table, assignment, any(c is not None and c.seen.state in ALIVE for c in found))
+    is_busy = any(c is not None and c.seen.state in ALIVE for c in found)
+    return wrong + _judge_network(table, assignment, is_busy) + _judge_mounts(table, assignment, is_busy)
 
 
 def _judge_container(intent: Intent, report: Report, container: FakeContainer) -> list[str]:
@@ -158,6 +161,13 @@ def _judge_network(table: Table, assignment: Assignment, is_busy: bool) -> list[
     if not is_busy and assignment.workload in table.network.sandboxes:
         return ["has a sandbox for nothing"]
     return []
+
+
+def _judge_mounts(table: Table, assignment: Assignment, is_busy: bool) -> list[str]:
+    workload = assignment.workload
+    has = set(table.volumes.mounts.get(workload, ())) | {file for w, file in table.volumes.files if w == workload}
+    wanted = {v.volume for v in assignment.volumes} | set(assignment.files) if is_busy else set()
+    return [f"has mounts {has}"] if has != wanted else []
 
 
 def _is_restarting(assignment: Assignment, found: FakeContainer | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from krater.model.volume import Attachment, MountRequest
 from krater.model.workload import Desired, RestartName, RestartPolicy
 from tests.crash.sim import Sim
 from tests.support.agent import altered, assignment_of, spec_of
@@ -17,6 +18,16 @@ ONE = "1" * 32
 _LONG_ENOUGH = 40.0
 ALWAYS = RestartPolicy(RestartName.ALWAYS)
 STOPPED, RUNNING, PAUSED, REMOVED = Desired.STOPPED, Desired.RUNNING, Desired.PAUSED, Desired.REMOVED
+
+NEW = Attachment("v" * 32, 1, is_new=True)
+MOUNTS = (MountRequest("/data", volume=NEW.volume), MountRequest("/conf", file="f" * 32))
+
+
+def with_mounts(*command: str, **more: Any) -> Any:
+    """A workload of two containers that share a volume; one has a file injected."""
+    first = spec_of("a" * 32, *command, mounts=MOUNTS)
+    return assignment_of(ONE, containers=(first, spec_of("b" * 32, mounts=MOUNTS[:1])), volumes=(NEW,), **more)
+
 
 # Each story is a first assignment and the intents that follow.
 STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
@@ -39,6 +50,9 @@ STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
         lambda: assignment_of(ONE, containers=(spec_of("a" * 32), spec_of("b" * 32))),
         [{"desired": STOPPED}, {"desired": REMOVED}],
     ),
+    "volume": (with_mounts, [{"desired": STOPPED}, {"desired": RUNNING, "run": 2}, {"desired": REMOVED}]),
+    "volume, rebuilt": (with_mounts, [{"rebuild": 1, "run": 2}]),
+    "volume, failing": (lambda: with_mounts("fail-start"), []),
 }
 
 
@@ -48,6 +62,7 @@ async def tell(name: str, ends: list[int | None]) -> tuple[int, int]:
     first, intents = STORIES[name]
     async with Sim(lambda: next(left, None)) as sim:
         wanted = first()
+        sim.table.controller.files = {"f" * 32: b"content"}
         await sim.table.controller.want(wanted)
         for intent in intents:
             await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
@@ -57,6 +72,8 @@ async def tell(name: str, ends: list[int | None]) -> tuple[int, int]:
         effects = sim.life.effects
         await sim.quiet()
         assert max(sim.table.world.starts.values(), default=1) == 1
+        assert set(sim.table.volumes.formatted.values()) <= {1}
+        assert set(sim.table.volumes.disks) == {volume.volume for volume in wanted.volumes}
         return sim.crashes, effects
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from krater.model.assignment import Assignment, ContainerState
+from krater.model.volume import Attachment, MountRequest
 from krater.model.workload import Desired, RestartName, RestartPolicy
 from tests.crash.sim import SETTINGS, Sim
 from tests.support.agent import altered, assignment_of, nic_of, spec_of
@@ -59,6 +60,7 @@ class Walker:
         await self.sim.quiet(900)
         killed = set(self.sim.table.world.stops) - self.stoppable
         assert not killed, "ended though nobody asked for it"
+        assert set(self.sim.table.volumes.formatted.values()) <= {1}
 
     async def _move(self) -> None:
         controller, world = self.sim.table.controller, self.sim.table.world
@@ -94,11 +96,19 @@ class Walker:
         name = f"{self.made:032x}"
         count = self.chance.choice((1, 1, 1, 2))
         names = [name] if count == 1 else [f"{part}{name[1:]}" for part in "ab"]
-        specs = tuple(spec_of(part, *self.chance.choice(_COMMANDS)) for part in names)
+        volumes = (Attachment(f"v-{self.made}", 1, is_new=True),) if self.chance.random() < 0.4 else ()
+        mounts = tuple(MountRequest("/data", volume=volume.volume) for volume in volumes)
+        specs = tuple(spec_of(part, *self.chance.choice(_COMMANDS), mounts=mounts) for part in names)
         desired, run = self.chance.choice(((Desired.RUNNING, 1), (Desired.RUNNING, 1), (Desired.CREATED, 0)))
         nics = tuple(nic_of(f"port-{self.made}-{n}", f"net-{n}", f"eth{n}") for n in range(self.chance.randrange(3)))
         return assignment_of(
-            name, desired=desired, run=run, containers=specs, nics=nics, restart=self.chance.choice(_POLICIES)
+            name,
+            desired=desired,
+            run=run,
+            containers=specs,
+            nics=nics,
+            volumes=volumes,
+            restart=self.chance.choice(_POLICIES),
         )
 
     def _changed(self, old: Assignment) -> Assignment:
@@ -156,5 +166,5 @@ async def test_at_rest_nothing_is_done_but_looking() -> None:
         sim.life.names.clear()
         await asyncio.sleep(10 * SETTINGS.resync)
         effects = {name.split()[1] for name in sim.life.names}
-        assert effects <= {"list", "plugged", "Pull", "SendReports", "Announce", "SendImages"}
-        assert len(sim.life.names) < 100
+        assert effects <= {"list", "plugged", "connected", "Pull", "SendReports", "Announce", "SendImages"}
+        assert len(sim.life.names) < 120

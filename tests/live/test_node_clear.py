@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.asking import admin_of
 from tests.support.containers import made, running
-from tests.support.leftovers import leftovers
+from tests.support.leftovers import leftovers, loop_devices
 from tests.support.server import BIN, Server, run
 
 pytestmark = pytest.mark.live
@@ -49,12 +49,17 @@ def test_nothing_of_a_killed_krater_is_left(tmp_path: Path) -> None:
         running(server, family, name="family", restart_policy={"Name": "always"})
         server.client().containers.pause(running(server, name="frozen"))
         made(server, ["false"], name="loops", restart_policy={"Name": "always"})
+        content = {"type": "bind", "source": "d29yZHM=", "destination": "/conf"}
+        running(server, name="disks", mounts=[{"size": 1, "destination": "/data"}, content])
+        assert loop_devices(server.directory) != []
         assert len(traces(server)) > 10
         server.kill()
         assert len(traces(server)) > 10, "containers end with the server"
         for _ in range(2):
             run(BIN / "krater", "node", "clear", *server.options, environment=server.environment)
             assert traces(server) == []
+            assert loop_devices(server.directory) == []
+        assert len([*(server.directory / "volumes" / "disks").iterdir()]) == 1, "data stay"
         assert [line for line in leftovers(server) if " rows of " not in line] == []
     finally:
         server.clear()

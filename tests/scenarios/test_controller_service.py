@@ -12,6 +12,7 @@ from krater.bus.local import LocalBus
 from krater.bus.messages import Announce, Pull, SendReports, WorkloadChanged
 from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.networks import LocalNetworks
+from krater.cloud.local.volumes import LocalVolumes
 from krater.config import ControllerSettings
 from krater.controller.service import Controller
 from krater.errors import Unavailable
@@ -66,7 +67,8 @@ async def running(world: World, bus: Bus, store: Store | None = None, **own: flo
     settings = replace(world.settings, controller=replace(ControllerSettings(), **own))  # type: ignore[arg-type]
     store = store or world.real
     networks, allocations = LocalNetworks(store, settings.network), LocalAllocations(store, settings.scheduler)
-    role = Controller(settings, store, bus, networks, allocations, world.clock, vault=UnusedVault())
+    volumes = LocalVolumes(store, settings.volumes, world.clock)
+    role = Controller(settings, store, bus, networks, allocations, volumes, world.clock, vault=UnusedVault())
     controller = asyncio.create_task(role.run())
     await asyncio.sleep(0)
     agent = Agent(world, bus)

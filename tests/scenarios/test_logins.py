@@ -102,4 +102,4 @@ async def test_the_operators_login_is_for_everybody_and_for_its_registry(tmp_pat
 def test_names_without_a_domain_are_of_the_default_registry() -> None:
     one = workload("w1", spec=spec(image="busybox"))
     assert assignment(one).containers[0].image == "busybox"
-    assert assignment(one, {}, "mirror.example").containers[0].image == "mirror.example/busybox:latest"
+    assert assignment(one, (), {}, "mirror.example").containers[0].image == "mirror.example/busybox:latest"

@@ -13,20 +13,25 @@ from typing import Any, TypeVar
 from krater.agent.runtimes.fake import FakeEngineWorld, FakeRuntime, Hook, no_hook
 from krater.agent.service import Agent
 from krater.agent.vif.fake import FakeNetworkWorld, FakeVif
+from krater.agent.volumes.fake import FakeVolumeHost, FakeVolumeWorld
 from krater.bus.interfaces import Answer, Handler, Request
 from krater.bus.messages import (
     Announce,
+    FetchFiles,
+    FilesAnswer,
     ImageTask,
     Pull,
     PullAnswer,
     SendImages,
     SendReports,
+    SendVolumes,
     WorkloadChanged,
 )
 from krater.config import AgentSettings
 from krater.errors import Unavailable
 from krater.model.assignment import Assignment, Report
 from krater.model.network import Address, Nic
+from krater.model.volume import Attachment
 from krater.model.workload import ContainerSpec, Desired, Intent, Resources, RestartPolicy
 
 Made = TypeVar("Made")
@@ -63,6 +68,7 @@ def assignment_of(
     nics: tuple[Nic, ...] | None = None,
     image: str = "alpine",
     auto_heal: bool = False,
+    volumes: tuple[Attachment, ...] = (),
 ) -> Assignment:
     """A workload of one container with one card, unless told otherwise."""
     return Assignment(
@@ -74,6 +80,7 @@ def assignment_of(
         hostname=f"host-{workload[:4]}",
         containers=(spec_of(workload, *command, image=image),) if containers is None else containers,
         nics=(nic_of(f"port-{workload[:8]}"),) if nics is None else nics,
+        volumes=volumes,
         restart=restart or RestartPolicy(),
         auto_heal=auto_heal,
     )
@@ -94,6 +101,9 @@ class StandIn:
         self.reports: dict[str, Report] = {}
         self.steps: list[tuple[str, str]] = []
         self.sent_images: SendImages | None = None
+        self.sent_volumes: SendVolumes | None = None
+        self.discards: tuple[str, ...] = ()
+        self.files: dict[str, bytes] = {}
         self.announced: list[Announce] = []
         self.received = 0
         self.is_down = False
@@ -112,13 +122,21 @@ class StandIn:
                     self._fold(report)
             case SendImages():
                 self.sent_images = message
+            case SendVolumes():
+                self.sent_volumes = message
+                self.discards = tuple(v for v in self.discards if v in message.stored)
+            case FetchFiles(_, workload):
+                wanted = self.assignments[workload].files
+                return FilesAnswer(tuple((file, self.files[file]) for file in wanted))
             case Announce():
                 self.announced.append(message)
         return None
 
     def _pull(self, workloads: tuple[str, ...] | None) -> PullAnswer:
         if workloads is None:
-            return PullAnswer(self.is_complete, tuple(self.assignments.values()), tuple(self.images.values()))
+            return PullAnswer(
+                self.is_complete, tuple(self.assignments.values()), tuple(self.images.values()), self.discards
+            )
         return PullAnswer(False, tuple(self.assignments[w] for w in workloads if w in self.assignments))
 
     def _fold(self, report: Report) -> None:
@@ -230,6 +248,45 @@ class HookedVif(FakeVif):
         return made
 
 
+class HookedVolumes(FakeVolumeHost):
+    """The fake volumes with a hook around every effect."""
+
+    def __init__(self, world: FakeVolumeWorld, hook: Hook) -> None:
+        super().__init__(world)
+        self._hook = hook
+
+    async def connect(self, workload: str, volume: Attachment) -> None:
+        """Hooked."""
+        await self._around("connect", workload, super().connect(workload, volume))
+
+    async def place(self, workload: str, file: str, content: bytes) -> None:
+        """Hooked."""
+        await self._around("place", workload, super().place(workload, file, content))
+
+    async def disconnect(self, workload: str, id: str) -> None:
+        """Hooked."""
+        await self._around("disconnect", workload, super().disconnect(workload, id))
+
+    async def connected(self) -> dict[str, frozenset[str]]:
+        """Hooked."""
+        return await self._around("connected", "", super().connected())
+
+    async def discard(self, volume: str) -> None:
+        """Hooked."""
+        await self._around("discard", volume, super().discard(volume))
+
+    async def _around(self, name: str, subject: str, doing: Coroutine[Any, Any, Made]) -> Made:
+        try:
+            await asyncio.sleep(0)
+            self._hook("before", name, subject)
+        except BaseException:
+            doing.close()
+            raise
+        made = await doing
+        self._hook("after", name, subject)
+        return made
+
+
 class Table:
     """The node and all around it. Use `start` and `stop`, or as a context."""
 
@@ -237,6 +294,7 @@ class Table:
         self.settings = settings or AgentSettings()
         self.world = world or FakeEngineWorld()
         self.network = FakeNetworkWorld()
+        self.volumes = FakeVolumeWorld()
         self.controller = StandIn()
         self.agent: Agent | None = None
         self.published: list[Any] = []
@@ -249,6 +307,7 @@ class Table:
             self.settings,
             FakeRuntime(self.world, loop_now, hook),
             HookedVif(self.network, hook),
+            HookedVolumes(self.volumes, hook),
             StandInBus(self.controller, hook),
             self,
             loop_now,

@@ -27,12 +27,15 @@ from krater.bus.messages import (
     StatsAnswer,
     Top,
     TopAnswer,
+    VolumesChanged,
     WorkloadChanged,
 )
 from krater.cloud.interfaces import Caller, Credentials, PasswordCredentials, TokenCredentials
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
+from krater.cloud.local.own_volumes import LocalOwnVolumes
 from krater.cloud.local.vault import LocalVault
+from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
 from krater.errors import KraterError, Unauthenticated
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
@@ -249,11 +252,13 @@ async def open_world(
         bus,
         KnownCallers(),
         networks,
+        LocalVolumes(store, chosen.volumes, clock),
         clock,
         extra_mounts=mounts,
         nodes_lifetime=0.0,
         own_networks=LocalOwnNetworks(store, chosen.network, networks),
         vault=LocalVault(directory / "secret.keys"),
+        own_volumes=LocalOwnVolumes(store, chosen.volumes, clock),
     )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=("192.0.2.7", 40000))
     async with httpx2.AsyncClient(transport=transport, base_url="http://krater.test:9517") as client:
@@ -275,4 +280,8 @@ def _listen(world: World) -> None:
         world.hints.append("images")
 
     world.bus.serve(CONTROLLER, {WorkloadChanged: changed})
-    world.bus.serve(node_target(NODE), {ImagesChanged: images})
+
+    async def volumes(_: VolumesChanged) -> None:
+        world.hints.append("volumes")
+
+    world.bus.serve(node_target(NODE), {ImagesChanged: images, VolumesChanged: volumes})

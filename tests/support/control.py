@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from krater.bus.messages import Announce, Pull, SendReports
+from krater.bus.messages import Announce, Pull, SendReports, SendVolumes
 from krater.cloud.interfaces import Caller
 from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.networks import LocalNetworks
+from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
 from krater.controller.endpoint import Endpoint
 from krater.controller.garbage import Garbage
@@ -21,6 +22,7 @@ from krater.controller.workloads import Workloads
 from krater.model.assignment import Assignment, ContainerState, ObservedContainer, Report, StepEvent
 from krater.model.node import Inventory
 from krater.model.quota import Limits, Usage
+from krater.model.volume import MountRequest, Volume, VolumeClaim
 from krater.model.workload import ContainerSpec, Desired, Intent, Kind, Resources, WorkloadSpec
 from krater.store.interfaces import EVERYBODY, Action, Store, Workload
 from krater.store.sql import SqlStore
@@ -91,6 +93,7 @@ class FakeNode:
     exits: set[str] = field(default_factory=set)
     failures: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    disks: set[str] = field(default_factory=set)
 
     def obey(self, assignments: tuple[Assignment, ...], at: Any) -> list[Report]:
         """Do what a complete answer says, and report."""
@@ -106,6 +109,7 @@ class FakeNode:
             return Report(id, given.epoch, intent.generation, settled=True, gone=True, events=events)
         if id in self.failures:
             return Report(id, given.epoch, intent.generation, failure=self.failures[id], events=events)
+        self.disks |= {volume.volume for volume in given.volumes if volume.is_new}
         state = ContainerState.RUNNING if intent.desired is Desired.RUNNING else ContainerState.EXITED
         if intent.desired is Desired.CREATED:
             state = ContainerState.CREATED
@@ -136,22 +140,25 @@ class World:
         self.woken: list[str] = []
         self.networks = LocalNetworks(self.store, settings.network)
         self.allocations = LocalAllocations(self.store, settings.scheduler)
-        self.workloads = Workloads(settings, self.store, self.bus, self.networks, self.allocations, now)
+        self.volumes = LocalVolumes(self.store, settings.volumes, now)
+        self.workloads = Workloads(settings, self.store, self.bus, self.networks, self.allocations, self.volumes, now)
         down_after = settings.controller.node_down_after
         self.watcher = Nodes(self.store, down_after, now, self.woken.append)
         self.endpoint = Endpoint(self.store, self.watcher, now, self.woken.append)
         keep = settings.controller.keep_actions
-        self.garbage = Garbage(self.store, self.networks, self.allocations, keep, keep, now)
+        self.garbage = Garbage(self.store, self.networks, self.allocations, self.volumes, keep, keep, now)
 
     # The API's writes -------------------------------------------------------------------------------------------------
 
     async def create(self, id: str, caller: Caller = ANN, **changes: Any) -> Workload:
         """What POST does."""
         resources = changes.pop("resources", Resources(1.0, 512))
+        claims: tuple[VolumeClaim, ...] = changes.pop("claims", ())
+        mounts = tuple(MountRequest(f"/{claim.volume}", volume=claim.volume) for claim in claims)
         nets = changes.pop("nets", None)
         if nets is None:
             nets = await LocalNetworks(self.real, self.settings.network).resolve(caller, ())
-        spec = WorkloadSpec((ContainerSpec(id, f"name-{id}", "busybox", resources),), nets=tuple(nets))
+        spec = WorkloadSpec((ContainerSpec(id, f"name-{id}", "busybox", resources, mounts=mounts),), nets=tuple(nets))
         row = Workload(
             id=id,
             kind=Kind.CONTAINER,
@@ -166,6 +173,7 @@ class World:
 
         def add(tx: Any) -> Workload:
             tx.quotas.charge(caller.project_id, Usage.of(1, resources), Limits())
+            self.volumes.reserve(tx, caller.project_id, id, claims)
             tx.actions.start(action)
             added: Workload = tx.workloads.add(row)
             return added
@@ -209,6 +217,10 @@ class World:
         """Workloads with claims, workloads with ports."""
         return await self.real.read(lambda tx: (tx.allocations.owners(), tx.networks.devices()))
 
+    async def stored_volumes(self) -> dict[str, Volume]:
+        """All volumes, by id."""
+        return {v.id: v for v in await self.real.read(lambda tx: tx.volumes.list(EVERYBODY))}
+
     # Going on ---------------------------------------------------------------------------------------------------------
 
     async def announce(self, id: str = "n1", inventory: Inventory = INVENTORY) -> FakeNode:
@@ -221,7 +233,9 @@ class World:
         answer = await self.endpoint.pull(Pull(node.id))
         assert answer.complete
         reports = node.obey(answer.assignments, self.clock())
+        node.disks -= set(answer.discards)
         await self.endpoint.send_reports(SendReports(node.id, tuple(reports)))
+        await self.endpoint.handlers[SendVolumes](SendVolumes(node.id, tuple(sorted(node.disks))))
 
     async def settle(self) -> None:
         """What resyncs of the controller and all nodes do, until nothing changes."""

@@ -13,6 +13,9 @@ _ROWS = {
     "claims": "select count(*) from claims",
     "addresses": "select count(*) from addresses",
     "members": "select count(*) from members",
+    "auto volumes": "select count(*) from volumes where auto_remove = 1",
+    "held volumes": "select count(*) from volumes where workload != ''",
+    "files": "select count(*) from injected_files",
     "usage": "select count(*) from quota_usage where containers > 0 or memory > 0",
 }
 
@@ -26,6 +29,7 @@ def leftovers(server: Server) -> list[str]:
         *_namespaces(server),
         *_control_groups(server),
         *_directories(server),
+        *_volumes(server),
         *_rows(server),
     ]
 
@@ -66,6 +70,25 @@ def _control_groups(server: Server) -> list[str]:
 
 def _directories(server: Server) -> list[str]:
     return [f"directory {path}" for path in (server.directory / "engine" / "containers").glob("*")]
+
+
+def _volumes(server: Server) -> list[str]:
+    """Whatever of volumes and injected files is connected; and data of which no row says that they are wanted."""
+    found = [f"mount {path}" for path in (server.directory / "run" / "volumes").glob("*/*")]
+    found += [f"injected file {path}" for path in (server.directory / "volumes" / "files").glob("*")]
+    return found + [f"loop device over {disk}" for disk in loop_devices(server.directory)]
+
+
+def loop_devices(directory: Path) -> list[str]:
+    """The files below a directory that loop devices are over."""
+    found = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            text = backing.read_text().strip()
+        except OSError:  # it has just ended
+            continue
+        found += [text] if text.startswith(f"{directory}/") else []
+    return found
 
 
 def _rows(server: Server) -> list[str]:

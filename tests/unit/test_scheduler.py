@@ -44,6 +44,8 @@ CASES = [
     (ask(runtime="kata"), capacity(), "host lacks the runtime"),
     (ask(labels={"ssd": "no"}), capacity(), "host lacks the labels"),
     (ask(labels={"gpu": "yes"}), capacity(), "host lacks the labels"),
+    (ask(homes=frozenset({"n2"})), capacity(), "its volume is on another host"),
+    (ask(homes=frozenset({"n1", "n2"})), capacity(), "its volumes are on different hosts"),
     (ask(cpu=1.1), capacity(cpu=7.0), "not enough cores"),
     (replace(ask(), resources=Resources(1.0, 512, 0, 1)), capacity(), "not enough dedicated processors"),
     (ask(memory=513), capacity(memory=6144 - 512), "not enough memory"),
@@ -60,6 +62,7 @@ def test_each_filter_objects_for_its_own_reason_only(wanted: Ask, candidate: Cap
 
 def test_a_node_that_fits_exactly_is_taken() -> None:
     wanted = ask(cpu=1.0, memory=512, disk=1, zone="nova", runtime="crun", host="host-n1", labels={"ssd": "yes"})
+    wanted = replace(wanted, homes=frozenset({"n1"}))
     assert objections(wanted, capacity(cpu=7.0, memory=6144 - 512, disk=99)) == []
 
 

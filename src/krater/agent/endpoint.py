@@ -21,6 +21,7 @@ from krater.bus.messages import (
     StatsAnswer,
     Top,
     TopAnswer,
+    VolumesChanged,
     WorkloadChanged,
 )
 from krater.errors import Conflict, NotFound, Unavailable
@@ -56,7 +57,8 @@ class Endpoint:
         """What is served, by message."""
         return {
             WorkloadChanged: self._workload_changed,
-            ImagesChanged: self._images_changed,
+            ImagesChanged: self._anything_changed,
+            VolumesChanged: self._anything_changed,
             Exec: self._exec,
             Logs: self._read_logs,
             Top: self._top,
@@ -68,7 +70,7 @@ class Endpoint:
     async def _workload_changed(self, message: WorkloadChanged) -> None:
         self._sync.hint(message.workload)
 
-    async def _images_changed(self, _: ImagesChanged) -> None:
+    async def _anything_changed(self, _: ImagesChanged | VolumesChanged) -> None:
         self._sync.hint_all()
 
     async def _exec(self, message: Exec) -> ExecAnswer:

@@ -7,13 +7,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from krater.agent.mounting import Mounting
 from krater.agent.observer import Observer
 from krater.agent.runtimes.interfaces import OPERATOR, Asker, ContainerConfig, PullProgress, Runtime
 from krater.agent.steps import (
+    ConnectVolume,
     Create,
+    Disconnect,
     EnsureImage,
     MakeSandbox,
     Pause,
+    PlaceFiles,
     Plug,
     Remove,
     RemoveSandbox,
@@ -33,7 +37,7 @@ from krater.telemetry import STARTS, STEP_SECONDS
 
 MIB = 1024 * 1024
 _LONG = 1.0
-_NETWORK = (MakeSandbox, Plug, Unplug, RemoveSandbox)
+_REMEMBERED = (MakeSandbox, Plug, Unplug, RemoveSandbox, ConnectVolume, PlaceFiles, Disconnect)
 
 
 class Interrupted(Exception):
@@ -75,6 +79,7 @@ class Executor:
         self,
         runtime: Runtime,
         vif: Vif,
+        mounting: Mounting,
         observer: Observer,
         now: Now,
         configure: Callable[[Assignment, Create, str], ContainerConfig],
@@ -83,6 +88,7 @@ class Executor:
     ) -> None:
         self._runtime = runtime
         self._vif = vif
+        self._mounting = mounting
         self._observer = observer
         self._now = now
         self._configure = configure
@@ -113,7 +119,7 @@ class Executor:
             await self._do(work, step)
         except BaseException as problem:
             error, work.failed = reason_of(problem), step
-            if isinstance(step, _NETWORK):
+            if isinstance(step, _REMEMBERED):
                 self._observer.doubt()
             raise
         finally:
@@ -127,6 +133,8 @@ class Executor:
                 await self._prepare(work, step)
             case MakeSandbox() | Plug() | Unplug() | RemoveSandbox():
                 await self._connect(work.workload, step)
+            case ConnectVolume() | PlaceFiles() | Disconnect():
+                await self._at_length(self._mounting.take(work.workload, step))
             case Start(container, run, attempt):
                 await self._runtime.start(container, run, attempt, self._observer.path(work.workload))
                 STARTS.inc()

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from krater.agent.steps import (
+    ConnectVolume,
     Create,
+    Disconnect,
     EnsureImage,
     MakeSandbox,
     Pause,
+    PlaceFiles,
     Plug,
     Remove,
     RemoveSandbox,
@@ -35,11 +38,15 @@ _WAY_OUT = "Start or rebuild it to have it made anew from its image, or delete i
 
 @dataclass(frozen=True, slots=True)
 class ObservedWorkload:
-    """What the engine and the network have of one workload. `sandbox` is its path."""
+    """What the engine, the network and the volumes have of one workload. `sandbox` is its path.
+
+    `mounts` are the volumes and files that are at their paths.
+    """
 
     sandbox: str | None = None
     ports: frozenset[str] = frozenset()
     containers: Mapping[str, ObservedContainer] = field(default_factory=dict)
+    mounts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +124,13 @@ def plan(
             steps += [] if course.remove else [_image_of(course.spec)]
             steps.append(Create(course.spec, rebuild))
     steps += _network_steps(assignment, seen, courses)
+    steps += _mount_steps(assignment, seen, courses)
     steps += [Update(c.spec.id, c.spec.resources.cpu, c.spec.resources.memory) for c in courses if c.update]
     for course in courses:
         steps += [step for step in (course.start, course.freeze) if step is not None]
-    if not busy and _has_network(seen):
-        steps.append(RemoveSandbox())
+    if not busy:
+        steps += [RemoveSandbox()] if _has_network(seen) else []
+        steps += _disconnections(seen)
     waits = [c.wait for c in courses if c.wait is not None]
     return Plan(
         steps=tuple(steps),
@@ -142,6 +151,7 @@ def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan
     steps += [Remove(c.id) for c in last_first]
     if _has_network(seen):
         steps.append(RemoveSandbox())
+    steps += _disconnections(seen)
     return Plan(steps=tuple(steps), settled=not steps, gone=not steps)
 
 
@@ -162,6 +172,22 @@ def _network_steps(assignment: Assignment, seen: ObservedWorkload, courses: list
     made: list[Step] = [MakeSandbox()] if seen.sandbox is None else []
     gone: list[Step] = [Unplug(port) for port in sorted(ports - wanted)]
     return made + gone + [Plug(nic) for nic in assignment.nics if nic.port not in ports]
+
+
+def _mount_steps(assignment: Assignment, seen: ObservedWorkload, courses: list[_Course]) -> list[Step]:
+    """All that is mounted is there before a process starts; what runs keeps what it has, whatever becomes of the path.
+
+    Whoever waits for a restart keeps its volumes; they are let go when nothing runs or waits to.
+    """
+    if not any(c.start for c in courses):
+        return []
+    made: list[Step] = [ConnectVolume(v) for v in assignment.volumes if v.volume not in seen.mounts]
+    missing = tuple(file for file in assignment.files if file not in seen.mounts)
+    return [*made, PlaceFiles(missing)] if missing else made
+
+
+def _disconnections(seen: ObservedWorkload) -> list[Step]:
+    return [Disconnect(mount) for mount in sorted(seen.mounts)]
 
 
 def _course(

@@ -20,6 +20,7 @@ from krater.agent.inventory import read_inventory, split_processors
 from krater.agent.log_files import LogKeeper
 from krater.agent.logins import asking
 from krater.agent.logs import LogReader
+from krater.agent.mounting import Mounting
 from krater.agent.names import Records, records
 from krater.agent.observer import Observer
 from krater.agent.planner import Backoff
@@ -28,6 +29,8 @@ from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine
 from krater.agent.steps import Create, EnsureImage
 from krater.agent.sync import Sync
 from krater.agent.vif.interfaces import Vif
+from krater.agent.volume_tasks import VolumeTasks
+from krater.agent.volumes.interfaces import VolumeHost
 from krater.agent.workloads import Workloads
 from krater.bus.interfaces import CONTROLLER, Bus, node_target
 from krater.bus.messages import Announce
@@ -61,6 +64,7 @@ class Agent:
         settings: AgentSettings,
         runtime: Engine,
         vif: Vif,
+        volumes: VolumeHost,
         bus: Bus,
         names: Names | None = None,
         now: Now = utc_now,
@@ -73,6 +77,7 @@ class Agent:
         self._settings = settings
         self._runtime = runtime
         self._vif = vif
+        self._volumes = volumes
         self._bus = bus
         self._names = names
         self._search = search
@@ -80,8 +85,12 @@ class Agent:
         self._is_open = False
         self._names_due = asyncio.Event()
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
-        observer = Observer(runtime, vif)
-        executor = Executor(runtime, vif, observer, now, self._configure, self._reconciler.aside, self._asker)
+        observer = Observer(runtime, vif, volumes)
+        self._volume_tasks = VolumeTasks(node, bus, volumes)
+        self._mounting = Mounting(node, bus, volumes, observer, self._volume_tasks.notice)
+        executor = Executor(
+            runtime, vif, self._mounting, observer, now, self._configure, self._reconciler.aside, self._asker
+        )
         self._reporter = Reporter(node, bus)
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
         self._health = HealthChecks(runtime, self._reconciler.wake)
@@ -89,7 +98,9 @@ class Agent:
             observer, executor, self._reporter, self._health, backoff, now, self._changed, settings.pull_patience
         )
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
-        self._sync = Sync(node, bus, self._workloads, observer, self._reporter, self._images, settings.resync)
+        self._sync = Sync(
+            node, bus, self._workloads, observer, self._reporter, self._images, self._volume_tasks, settings.resync
+        )
         self._archives = Archives(runtime, lambda: self._is_open)
         self._log_reader = LogReader(runtime.log_path)
         self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
@@ -111,6 +122,7 @@ class Agent:
                     self._reporter.run(),
                     self._health.run(),
                     self._images.run(),
+                    self._volume_tasks.run(),
                     self._publish_names(),
                     self._every(_CLEAN_EVERY, self._log_keeper.keep),
                 ):
@@ -124,6 +136,7 @@ class Agent:
         while not self._is_open:
             try:
                 await self._vif.open()
+                await self._volumes.open()
                 await self._runtime.open()
                 await self._vif.sweep()
                 self._is_open = True
@@ -134,7 +147,7 @@ class Agent:
 
     async def _close(self) -> None:
         """Let go; containers keep running."""
-        for close in (self._archives.close, self._runtime.close, self._vif.close):
+        for close in (self._archives.close, self._runtime.close, self._vif.close, self._volumes.close):
             try:
                 await close()
             except Exception:
@@ -214,5 +227,6 @@ class Agent:
             search=self._search if resolvers else (),
             cpus=assignment.cpus or (self._shared if self._dedicated else ()),
             project=assignment.project_id,
+            mounts=self._mounting.mounts(assignment.workload, step.spec),
             hosts=tuple((a.address, " ".join(own_names)) for nic in assignment.nics for a in nic.addresses),
         )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from krater.model.network import Nic
+from krater.model.volume import Attachment
 from krater.model.workload import ContainerSpec, PullPolicy
 
 NETWORK_LANE = "network"
+VOLUME_LANE = "volumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,39 @@ class Unplug:
     name: ClassVar[str] = "unplug"
     word: ClassVar[str] = "network_detaching"
     lane: ClassVar[str] = NETWORK_LANE
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectVolume:
+    """Have a volume at its path. The API has no word of its own for it."""
+
+    volume: Attachment
+    name: ClassVar[str] = "connect_volume"
+    word: ClassVar[str] = "container_starting"
+    lane: ClassVar[str] = VOLUME_LANE
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFiles:
+    """Have injected files at their paths; their contents are asked of the controller now."""
+
+    files: tuple[str, ...]
+    name: ClassVar[str] = "place_files"
+    word: ClassVar[str] = "container_starting"
+    lane: ClassVar[str] = VOLUME_LANE
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Have a volume or an injected file no more at its path: nothing runs that uses it."""
+
+    mount: str
+    name: ClassVar[str] = "disconnect"
+    word: ClassVar[str] = "container_stopping"
+    lane: ClassVar[None] = None
+
+
+VolumeStep = ConnectVolume | PlaceFiles | Disconnect
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +187,19 @@ class RemoveSandbox:
 
 
 Step = (
-    EnsureImage | Create | MakeSandbox | Plug | Unplug | Start | Stop | Pause | Resume | Update | Remove | RemoveSandbox
+    EnsureImage
+    | Create
+    | MakeSandbox
+    | Plug
+    | Unplug
+    | VolumeStep
+    | Start
+    | Stop
+    | Pause
+    | Resume
+    | Update
+    | Remove
+    | RemoveSandbox
 )
 
 

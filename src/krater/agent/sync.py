@@ -13,6 +13,7 @@ from krater.agent.executor import unexpected
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.observer import Observer
 from krater.agent.reporter import Reporter
+from krater.agent.volume_tasks import VolumeTasks
 from krater.agent.workloads import Workloads
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import Pull, PullAnswer
@@ -34,6 +35,7 @@ class Sync:
         observer: Observer,
         reporter: Reporter,
         images: ImageTasks,
+        volumes: VolumeTasks,
         resync: float,
     ) -> None:
         self._node = node
@@ -42,6 +44,7 @@ class Sync:
         self._observer = observer
         self._reporter = reporter
         self._images = images
+        self._volumes = volumes
         self._resync = resync
         self._asked: dict[str, None] = {}
         self._all_due = True
@@ -102,6 +105,8 @@ class Sync:
         if answer.complete:
             self._workloads.keep_only(a.workload for a in answer.assignments)
         self._images.accept(answer.images)
+        if answer.complete:
+            self._volumes.accept(answer.discards)
         self._all_due = False
         self._workloads.compare(await self._observer.scan(), is_complete=answer.complete)
         self._reporter.send_all()

@@ -133,7 +133,7 @@ class Workloads:
                 self._wake(entry.workload)
         if is_complete:
             unknown = [c for c in world.containers if self.owner(c) not in self._entries]
-            unknown += [s for s in (*world.sandboxes, *world.ports) if s not in self._entries]
+            unknown += [s for s in (*world.sandboxes, *world.ports, *world.mounts) if s not in self._entries]
             for name in unknown:
                 _log.info("removing what the controller does not know", id=name)
                 self.release(name)

@@ -26,7 +26,7 @@ from krater.api.routes import ROUTES
 from krater.api.streaming import send_stream
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
-from krater.cloud.interfaces import Identity, Networks, OwnNetworks, Project, Vault
+from krater.cloud.interfaces import Identity, Networks, OwnNetworks, OwnVolumes, Project, Vault, Volumes
 from krater.config import Settings
 from krater.store.interfaces import Store
 from krater.telemetry import REQUESTS
@@ -41,18 +41,20 @@ def make_app(
     bus: Bus,
     identity: Identity,
     networks: Networks,
+    volumes: Volumes,
     now: Now = utc_now,
     extra_mounts: Mapping[str, ASGIApp] | None = None,
     nodes_lifetime: float = 1.0,
     own_networks: OwnNetworks | None = None,
+    own_volumes: OwnVolumes | None = None,
     *,
     vault: Vault,
     projects: Callable[[], Awaitable[list[Project]]] | None = None,
 ) -> ASGIApp:
     """The whole API. `extra_mounts` are other applications by the prefix of their paths, such as `/identity`;
     `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `own_networks` is where users make their
-    networks, unless another service of the cloud does that; `vault` encrypts what is secret of them;
-    `projects` lists all that there are, where that is known.
+    networks, unless another service of the cloud does that, `own_volumes` the same for volumes;
+    `vault` encrypts what is secret of what is stored; `projects` lists all that there are, where that is known.
 
     Invalid when the operator's policy file cannot be understood.
     """
@@ -66,6 +68,8 @@ def make_app(
         own_networks=own_networks,
         vault=vault,
         projects=projects,
+        volumes=volumes,
+        own_volumes=own_volumes,
         policies=policies,
         nodes=NodeView(store, settings.controller.node_down_after, nodes_lifetime),
         renderer=Renderer(policies),

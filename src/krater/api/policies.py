@@ -34,6 +34,7 @@ _READING = (
     *("capsule:get", "capsule:get_all", "image:search", "availability_zones:get_all"),
     *("quota:get", "quota:get_default", "registry:get_one", "registry:get_all"),
     *("network:get_all", "network:get_one", "port:get_all"),
+    *("volume:get_all", "volume:get_one"),
 )
 
 _WRITING = (
@@ -43,6 +44,7 @@ _WRITING = (
     *(f"container:{word}" for word in ("network_attach", "network_detach", "resize_container")),
     *("capsule:create", "capsule:delete", "registry:create", "registry:delete", "registry:update"),
     *("network:create_own", "network:delete_own", "port:create", "port:delete"),
+    *("volume:create", "volume:update", "volume:delete"),
 )
 
 _ADMIN = (

@@ -11,7 +11,7 @@ from krater.api.room import Room
 from krater.api.streaming import Streams
 from krater.bus.interfaces import Bus
 from krater.clock import Now
-from krater.cloud.interfaces import Caller, Networks, OwnNetworks, Project, Vault
+from krater.cloud.interfaces import Caller, Networks, OwnNetworks, OwnVolumes, Project, Vault, Volumes
 from krater.config import Settings
 from krater.errors import Invalid
 from krater.store.interfaces import EVERYBODY, Store
@@ -46,6 +46,8 @@ class Backing:
     bus: Bus
     networks: Networks
     own_networks: OwnNetworks | None
+    volumes: Volumes
+    own_volumes: OwnVolumes | None
     vault: Vault
     projects: Callable[[], Awaitable[list[Project]]] | None
     policies: "Policies"

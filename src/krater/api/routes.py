@@ -23,6 +23,7 @@ from krater.api.handlers import (
     registries,
     services,
     versions,
+    volumes,
 )
 from krater.api.handlers.missing import missing
 from krater.api.microversions import ALL, Versions
@@ -43,6 +44,7 @@ from krater.api.schemas.networks import (
 from krater.api.schemas.quotas import LimitsAnswer, SetLimits
 from krater.api.schemas.registries import CreateRegistry, RegistryAnswer, RegistryList, UpdateRegistry
 from krater.api.schemas.services import DisableService, ForceDownService, ServiceName
+from krater.api.schemas.volumes import CreateVolume, ResizeVolume, VolumeEntry, VolumeList
 
 _ONE = "/containers/{container}"
 _LISTED = answers.ContainerList
@@ -222,6 +224,16 @@ NETWORKS = (
     Route("DELETE", "/ports/{port}", networks.delete_port, 204, ALL, "port:delete"),
 )
 
+VOLUMES = (
+    Route("GET", "/volumes", volumes.list_all, rule="volume:get_all", answer=VolumeList),
+    Route("POST", "/volumes", volumes.create, 200, ALL, "volume:create", None, CreateVolume, None, VolumeEntry),
+    Route("GET", "/volumes/{volume}", volumes.show, rule="volume:get_one", answer=VolumeEntry),
+    Route(
+        "PATCH", "/volumes/{volume}", volumes.resize, 200, ALL, "volume:update", None, ResizeVolume, None, VolumeEntry
+    ),
+    Route("DELETE", "/volumes/{volume}", volumes.delete, 202, ALL, "volume:delete"),
+)
+
 ROUTES: tuple[Route, ...] = (
     *DOCUMENTS,
     *CONTAINERS,
@@ -232,5 +244,6 @@ ROUTES: tuple[Route, ...] = (
     *QUOTAS,
     *REGISTRIES,
     *NETWORKS,
+    *VOLUMES,
     *ABSENT,
 )

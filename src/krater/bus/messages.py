@@ -1,6 +1,6 @@
 """Everything that crosses the bus, as frozen dataclasses. Who serves a message stands above it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from krater.bus.interfaces import Request
 from krater.model.assignment import Assignment, NodeImage, Report
@@ -22,6 +22,11 @@ class ImagesChanged:
     """To a node: the images it should have changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class VolumesChanged:
+    """To a node: it has volumes to remove."""
+
+
 # Served by the controller ---------------------------------------------------------------------------------------------
 
 
@@ -36,11 +41,15 @@ class ImageTask:
 
 @dataclass(frozen=True, slots=True)
 class PullAnswer:
-    """`complete` is true only when `assignments` is all the node should have: only then may it remove the rest."""
+    """`complete` is true only when `assignments` is all the node should have: only then may it remove the rest.
+
+    `discards` are volumes whose data it should remove. No other data of a volume are ever removed.
+    """
 
     complete: bool
     assignments: tuple[Assignment, ...]
     images: tuple[ImageTask, ...] = ()
+    discards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,30 @@ class SendImages(Request[None]):
     node: str
     images: tuple[NodeImage, ...]
     failures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendVolumes(Request[None]):
+    """All volumes whose data a node has now, and why it could not remove some: failures as (volume, reason)."""
+
+    node: str
+    stored: tuple[str, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAnswer:
+    """Injected files as (id, content)."""
+
+    files: tuple[tuple[str, bytes], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFiles(Request[FilesAnswer]):
+    """The contents of the files injected into a workload. Only its own node is told."""
+
+    node: str
+    workload: str
 
 
 # Served by a node -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from typing import Protocol
 
 from krater.model.network import NetRequest, Network, Nic, Port
 from krater.model.node import Capacity
+from krater.model.volume import Volume, VolumeClaim
 from krater.model.workload import Resources
+from krater.store.interfaces import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,73 @@ class OwnNetworks(Protocol):
 
     async def delete_port(self, caller: Caller, id: str) -> None:
         """NotFound; Conflict while a container uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeAsk:
+    """A volume as the user wrote it: the id or name of one there is, or the `size` (GiB) of one to be made."""
+
+    source: str | None = None
+    size: int | None = None
+
+
+class Volumes(Protocol):
+    """Disks."""
+
+    async def resolve(self, caller: Caller, asks: Sequence[VolumeAsk]) -> tuple[VolumeClaim, ...]:
+        """Names to ids, and may they? Nothing is created: a volume to be made has got its id, no more.
+
+        NotFound, Conflict (ambiguous name), Invalid (in use, size out of range), OverQuota.
+        """
+        ...
+
+    def reserve(self, tx: Tx, project: str, workload: str, claims: Sequence[VolumeClaim]) -> None:
+        """Part of the transaction that stores the workload: of two that want the same volume, one is refused.
+
+        Invalid (in use meanwhile), OverQuota.
+        """
+
+    async def homes(self, workload: str) -> frozenset[str]:
+        """The nodes that the data of what it holds are on. Empty: any node will do."""
+        ...
+
+    async def ensure_attached(self, workload: str, node: str) -> None:
+        """See to it that the node may connect what the workload holds. Idempotent. Conflict: it is elsewhere."""
+
+    async def release(self, workload: str) -> frozenset[str]:
+        """Free the user's volumes, have those made for the workload removed. Idempotent.
+
+        Returns the nodes that have something to remove now.
+        """
+        ...
+
+    async def list_owned(self) -> set[str]:
+        """Workloads that hold volumes or injected files."""
+        ...
+
+
+class OwnVolumes(Protocol):
+    """Volumes that users make in Krater itself, where no other service of the cloud does that."""
+
+    async def list(self, caller: Caller) -> Sequence[Volume]:
+        """The project's, oldest first."""
+        ...
+
+    async def get(self, caller: Caller, ident: str) -> Volume:
+        """By id or name. NotFound, Conflict."""
+        ...
+
+    async def create(self, caller: Caller, name: str, size: int) -> Volume:
+        """Conflict for a name that is taken; Invalid for a size out of range; OverQuota."""
+        ...
+
+    async def resize(self, caller: Caller, ident: str, size: int) -> Volume:
+        """Make it larger. NotFound; Conflict while it is in use; Invalid for a smaller size; OverQuota."""
+        ...
+
+    async def delete(self, caller: Caller, ident: str) -> str | None:
+        """Have it removed; the node that has to. NotFound; Conflict while it is in use."""
+        ...
 
 
 class Vault(Protocol):

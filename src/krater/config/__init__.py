@@ -14,6 +14,7 @@ from krater.config.sections import (
     RegistrySettings,
     SchedulerSettings,
     Settings,
+    VolumeSettings,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RegistrySettings",
     "SchedulerSettings",
     "Settings",
+    "VolumeSettings",
     "load",
     "sample",
 ]

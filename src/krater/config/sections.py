@@ -136,6 +136,16 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeSettings:
+    """Volumes of the embedded profile, and files injected into containers."""
+
+    maximum_size: int = _option(1024, "Most GiB of one volume.", min=1, max=16384)
+    project_volumes: int = _option(100, "Volumes one project may have. -1 is without limit.", min=-1)
+    project_gigabytes: int = _option(1000, "GiB of volumes one project may have together. -1: no limit.", min=-1)
+    file_limit: int = _option(256 << 10, "Largest injected file in bytes.", min=0, max=1 << 24)
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerSettings:
     """Which node takes a workload."""
 
@@ -197,6 +207,7 @@ SECTIONS: dict[str, type] = {
     "identity": IdentitySettings,
     "registries": RegistrySettings,
     "network": NetworkSettings,
+    "volumes": VolumeSettings,
     "scheduler": SchedulerSettings,
     "controller": ControllerSettings,
     "agent": AgentSettings,
@@ -215,6 +226,7 @@ class Settings:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     registries: RegistrySettings = field(default_factory=RegistrySettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    volumes: VolumeSettings = field(default_factory=VolumeSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     controller: ControllerSettings = field(default_factory=ControllerSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)

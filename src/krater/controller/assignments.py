@@ -1,10 +1,11 @@
 """From a stored workload to what its node is told: pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from krater.model.assignment import Assignment
 from krater.model.image import DEFAULT_DOMAIN, parse_image
+from krater.model.volume import Attachment, Volume
 from krater.model.workload import ContainerSpec, Desired, RestartPolicy, default_hostname
 from krater.store.interfaces import Workload
 
@@ -15,9 +16,12 @@ def is_going(workload: Workload) -> bool:
 
 
 def assignment(
-    workload: Workload, domains: Mapping[str, str] | None = None, default: str = DEFAULT_DOMAIN
+    workload: Workload,
+    volumes: Sequence[Volume] = (),
+    domains: Mapping[str, str] | None = None,
+    default: str = DEFAULT_DOMAIN,
 ) -> Assignment:
-    """All that a node needs to know of a workload that is placed on it.
+    """All that a node needs to know of a workload that is placed on it, and of the volumes it holds.
 
     Images get their full names: those without a domain are of the container's registry (`domains`, by its id), else
     of the default one.
@@ -34,6 +38,7 @@ def assignment(
         hostname=workload.spec.hostname or default_hostname(workload.name, workload.id),
         containers=tuple(_with_full_image(c, domains or {}, default) for c in workload.spec.containers),
         nics=workload.placement.nics,
+        volumes=tuple(Attachment(v.id, v.size, is_new=not v.is_made) for v in volumes),
         restart=workload.spec.restart or RestartPolicy(),
         auto_heal=workload.spec.auto_heal,
         cpus=workload.placement.cpus,

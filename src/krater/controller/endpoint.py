@@ -5,19 +5,22 @@ from collections.abc import Callable, Sequence
 from krater.bus.interfaces import Handler
 from krater.bus.messages import (
     Announce,
+    FetchFiles,
     ImageTask,
     Pull,
     PullAnswer,
     SendImages,
     SendReports,
+    SendVolumes,
     WorkloadChanged,
 )
 from krater.clock import Now
 from krater.controller.assignments import assignment
 from krater.controller.nodes import Nodes
 from krater.controller.reports import fold
+from krater.controller.volumes import VolumeEndpoint, discards, volumes_of
 from krater.errors import Invalid
-from krater.model.assignment import NodeImage
+from krater.model.assignment import Assignment, NodeImage
 from krater.model.image import DEFAULT_DOMAIN, DEFAULT_TAG, parse_image
 from krater.store.interfaces import Image, Store, Tx, Workload
 
@@ -38,6 +41,7 @@ class Endpoint:
         self._nodes = nodes
         self._now = now
         self._wake = wake
+        self._volumes = VolumeEndpoint(store)
 
     @property
     def handlers(self) -> dict[type, Handler]:
@@ -48,6 +52,8 @@ class Endpoint:
             Pull: self.pull,
             SendReports: self.send_reports,
             SendImages: self.send_images,
+            SendVolumes: self._volumes.send_volumes,
+            FetchFiles: self._volumes.fetch_files,
         }
 
     async def workload_changed(self, message: WorkloadChanged) -> None:
@@ -57,20 +63,24 @@ class Endpoint:
     async def pull(self, message: Pull) -> PullAnswer:
         """What a node should do, as stored at this moment."""
 
-        def look(tx: Tx) -> tuple[Sequence[Workload], dict[str, str], Sequence[Image]]:
-            if message.workloads is None:
-                found = tx.workloads.on_node(message.node)
-                return found, _domains(tx, found), tx.images.on_node(message.node)
-            found = tx.workloads.by_ids(message.workloads)
-            return found, _domains(tx, found), []
+        def look(tx: Tx) -> PullAnswer:
+            if message.workloads is not None:
+                return PullAnswer(False, self._assignments(tx, message.node, tx.workloads.by_ids(message.workloads)))
+            return PullAnswer(
+                complete=True,
+                assignments=self._assignments(tx, message.node, tx.workloads.on_node(message.node)),
+                images=image_tasks(tx.images.on_node(message.node)),
+                discards=discards(tx, message.node),
+            )
 
-        workloads, domains, images = await self._store.read(look)
-        return PullAnswer(
-            complete=message.workloads is None,
-            assignments=tuple(
-                assignment(w, domains, self._default_domain) for w in workloads if w.placement.node == message.node
-            ),
-            images=image_tasks(images),
+        return await self._store.read(look)
+
+    def _assignments(self, tx: Tx, node: str, workloads: Sequence[Workload]) -> tuple[Assignment, ...]:
+        volumes, domains = volumes_of(tx, workloads), _domains(tx, workloads)
+        return tuple(
+            assignment(w, volumes.get(w.id, ()), domains, self._default_domain)
+            for w in workloads
+            if w.placement.node == node
         )
 
     async def send_reports(self, message: SendReports) -> None:

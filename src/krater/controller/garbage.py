@@ -10,7 +10,8 @@ from datetime import timedelta
 import structlog
 
 from krater.clock import Now
-from krater.cloud.interfaces import Allocations, Networks
+from krater.cloud.interfaces import Allocations, Networks, Volumes
+from krater.controller.volumes import forget_on_lost_nodes
 from krater.errors import Conflict
 from krater.model.node import Capacity
 from krater.model.workload import NOTHING
@@ -27,6 +28,7 @@ class Garbage:
         store: Store,
         networks: Networks,
         allocations: Allocations,
+        volumes: Volumes,
         keep_actions: float,
         keep_logs: float,
         now: Now,
@@ -34,6 +36,7 @@ class Garbage:
         self._store = store
         self._networks = networks
         self._allocations = allocations
+        self._volumes = volumes
         self._keep_actions = timedelta(seconds=keep_actions)
         self._keep_logs = timedelta(seconds=keep_logs)
         self._now = now
@@ -43,6 +46,7 @@ class Garbage:
         """One pass."""
         await self._release_orphans()
         await self._mend_claims()
+        await self._store.write(forget_on_lost_nodes)
         now = self._now()
         await self._store.write(lambda tx: tx.actions.prune(now - self._keep_actions))
         await self._store.write(lambda tx: tx.departures.prune(now - self._keep_logs))
@@ -50,12 +54,14 @@ class Garbage:
     async def _release_orphans(self) -> None:
         # Owners first: a workload's row is older than what it holds, so one that is missing now is gone.
         owners = await self._networks.list_owned() | await self._allocations.list_owned()
+        owners |= await self._volumes.list_owned()
         known = await self._store.read(lambda tx: {w.id for w in tx.workloads.by_ids(sorted(owners))})
         orphans = owners - known
         for id in sorted(orphans & self._suspects):
             _log.warning("releasing what a workload left behind", workload=id)
             await self._networks.release(id)
             await self._allocations.release(id)
+            await self._volumes.release(id)
         self._suspects = orphans - self._suspects
 
     async def _mend_claims(self) -> None:

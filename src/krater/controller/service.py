@@ -8,7 +8,7 @@ import structlog
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import AskLogin
 from krater.clock import Now, utc_now
-from krater.cloud.interfaces import Allocations, Networks, Vault
+from krater.cloud.interfaces import Allocations, Networks, Vault, Volumes
 from krater.config import Settings
 from krater.controller.endpoint import Endpoint
 from krater.controller.garbage import Garbage
@@ -35,6 +35,7 @@ class Controller:
         bus: Bus,
         networks: Networks,
         allocations: Allocations,
+        volumes: Volumes,
         now: Now = utc_now,
         *,
         vault: Vault,
@@ -44,7 +45,7 @@ class Controller:
         self._bus = bus
         self._resync = own.resync
         self._watch_every = min(_WATCH_EVERY, own.node_down_after / 3)
-        self._workloads = Workloads(settings, store, bus, networks, allocations, now)
+        self._workloads = Workloads(settings, store, bus, networks, allocations, volumes, now)
         self.reconciler = Reconciler(
             "controller",
             self._workloads.reconcile,
@@ -53,7 +54,8 @@ class Controller:
             resync_every=own.resync,
         )
         self._nodes = Nodes(store, own.node_down_after, now, self.reconciler.wake)
-        self._garbage = Garbage(store, networks, allocations, own.keep_actions, settings.agent.keep_logs, now)
+        keep = own.keep_actions, settings.agent.keep_logs
+        self._garbage = Garbage(store, networks, allocations, volumes, *keep, now)
         registries = settings.registries
         self._endpoint = Endpoint(store, self._nodes, now, self.reconciler.wake, registries.default)
         self._logins = Logins(store, vault, registries)

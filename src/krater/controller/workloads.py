@@ -5,8 +5,8 @@ time for all that are unfinished. It looks at what is stored and takes the next 
 being killed between any two of them costs a repetition:
 
     going, on a node that will answer    hint the node; its report that all is gone unplaces it
-    going, nowhere (any more)            give back ports, claim and quota; delete the row, last
-    not placed                           choose a node, claim, have ports, write the placement; hint the node
+    going, nowhere (any more)            give back ports, claim, volumes and quota; delete the row, last
+    not placed                           choose a node, claim, have ports and volumes, write the placement; hint it
     placed                               hint the node; keep the claim in step with the specification
 """
 
@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from krater.bus.interfaces import Bus, node_target
-from krater.bus.messages import WorkloadChanged
+from krater.bus.messages import VolumesChanged, WorkloadChanged
 from krater.clock import Now
-from krater.cloud.interfaces import Allocations, Networks
+from krater.cloud.interfaces import Allocations, Networks, Volumes
 from krater.config import Settings
 from krater.controller.assignments import is_going
 from krater.controller.reports import departures
@@ -49,7 +49,14 @@ class Workloads:
     """Brings workloads to their nodes, and to their end."""
 
     def __init__(
-        self, settings: Settings, store: Store, bus: Bus, networks: Networks, allocations: Allocations, now: Now
+        self,
+        settings: Settings,
+        store: Store,
+        bus: Bus,
+        networks: Networks,
+        allocations: Allocations,
+        volumes: Volumes,
+        now: Now,
     ) -> None:
         self._scheduler = settings.scheduler
         self._down_after = settings.controller.node_down_after
@@ -57,6 +64,7 @@ class Workloads:
         self._bus = bus
         self._networks = networks
         self._allocations = allocations
+        self._volumes = volumes
         self._now = now
 
     async def reconcile(self, id: str) -> float | None:
@@ -84,6 +92,8 @@ class Workloads:
             # Its epoch ends with the row: should that node return, a complete pull tells it to remove the rest.
             _log.warning("forgetting a workload of a lost node", workload=workload.id, node=workload.placement.node)
         await self._give_back(workload.id)
+        if workload.spec.has_mounts:
+            await self._free_volumes(workload.id)
         at = self._now()
 
         def forget(tx: Tx) -> None:
@@ -100,6 +110,11 @@ class Workloads:
         await self._networks.release(id)
         await self._allocations.release(id)
 
+    async def _free_volumes(self, id: str) -> None:
+        """What it held; not before it is nowhere, and not for want of a place: it may find one yet."""
+        for node in await self._volumes.release(id):
+            self._bus.hint(node_target(node), VolumesChanged())
+
     # Placing ----------------------------------------------------------------------------------------------------------
 
     async def _place(self, workload: Workload) -> float | None:
@@ -112,6 +127,8 @@ class Workloads:
                 return _WAIT_FOR_A_NODE
             node, cpus = claimed
             nics = await self._networks.ensure_ports(workload.id, workload.project_id, workload.spec.nets)
+            if workload.spec.has_mounts:
+                await self._volumes.ensure_attached(workload.id, node.id)
         except (NoCapacity, Rejected, Permanent) as error:
             return await self._refuse(workload, error)
         placed = Placement(node.id, placement.epoch + 1, nics, cpus=cpus)
@@ -125,10 +142,11 @@ class Workloads:
 
         None while it is worth waiting for a node to come alive at all.
         """
+        homes = await self._volumes.homes(workload.id) if workload.spec.has_mounts else frozenset()
         for _ in range(_ROUNDS):
             capacities = await self._allocations.capacities()
             try:
-                candidates = self._select(workload, capacities)
+                candidates = self._select(workload, capacities, homes)
             except NoCapacity as refusal:
                 if self._is_worth_waiting(workload, capacities):
                     return None
@@ -146,12 +164,13 @@ class Workloads:
                 return candidate.node, cpus
         raise NoCapacity(f"{REFUSAL} Others were faster to take the room there was.")
 
-    def _select(self, workload: Workload, capacities: list[Capacity]) -> list[Capacity]:
+    def _select(self, workload: Workload, capacities: list[Capacity], homes: frozenset[str]) -> list[Capacity]:
         ask = Ask.of(
             workload.spec,
             default_zone=self._scheduler.default_zone,
             down_after=self._down_after,
             now=self._now(),
+            homes=homes,
         )
         return select(ask, capacities, WEIGHERS[self._scheduler.weigher])
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from krater.model.network import Nic
+from krater.model.volume import Attachment
 from krater.model.workload import ContainerSpec, Intent, RestartPolicy
 
 
@@ -39,10 +40,16 @@ class Assignment:
     hostname: str
     containers: tuple[ContainerSpec, ...]
     nics: tuple[Nic, ...] = ()
+    volumes: tuple[Attachment, ...] = ()
     restart: RestartPolicy = RestartPolicy()
     auto_heal: bool = False
     cpus: tuple[int, ...] = ()
     made: tuple[Made, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The ids of the files injected into its containers. A node asks for their contents when it needs them."""
+        return tuple(dict.fromkeys(m.file for spec in self.containers for m in spec.mounts if m.file))
 
 
 class ContainerState(StrEnum):

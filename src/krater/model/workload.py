@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from krater.model.network import NetRequest
+from krater.model.volume import MountRequest
 
 
 class Kind(StrEnum):
@@ -104,6 +105,7 @@ class ContainerSpec:
     environment: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     workdir: str | None = None
+    mounts: tuple[MountRequest, ...] = ()
     cpu_policy: str = "shared"
     interactive: bool = False
     tty: bool = False
@@ -128,6 +130,11 @@ class WorkloadSpec:
     availability_zone: str | None = None
     hints: dict[str, str] = field(default_factory=dict)
     host: str | None = None
+
+    @property
+    def has_mounts(self) -> bool:
+        """Whether any of its containers mounts anything."""
+        return any(c.mounts for c in self.containers)
 
     @property
     def resources(self) -> Resources:

@@ -4,6 +4,7 @@ Nothing is done here but writing down what is wanted; the controller and the nod
 controller after the transaction, never within it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -66,8 +67,10 @@ def find_ready(tx: Tx, asking: Asking, ident: str, operation: str) -> Workload:
     return workload
 
 
-def create(tx: Tx, asking: Asking, workload: Workload, limits: Limits) -> Workload:
-    """Store a new one and charge the project for it. OverQuota."""
+def create(
+    tx: Tx, asking: Asking, workload: Workload, limits: Limits, hold: Callable[[Tx], None] | None = None
+) -> Workload:
+    """Store a new one and charge the project for it; `hold` takes what it holds beside that. OverQuota."""
     project = workload.project_id
     usage = Usage.of(len(workload.spec.containers), workload.spec.resources)
     tx.quotas.charge(project, usage, tx.quotas.limits(project, limits))
@@ -75,6 +78,8 @@ def create(tx: Tx, asking: Asking, workload: Workload, limits: Limits) -> Worklo
     for registry in {c.registry for c in workload.spec.containers if c.registry is not None}:
         tx.registries.get(Scope(project), registry)  # it may have been deleted since it was looked up
         tx.registries.use(registry, workload.id)
+    if hold is not None:
+        hold(tx)
     _note(tx, asking, stored, "create")
     return stored
 

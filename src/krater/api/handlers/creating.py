@@ -8,6 +8,7 @@ from msgspec import UNSET
 from krater.api.commands import workloads as commands
 from krater.api.commands.workloads import Asking
 from krater.api.handlers.asking import asking_of, change, check_since
+from krater.api.handlers.mounting import holding, resolve_mounts
 from krater.api.handlers.sources import check_source, read_registry
 from krater.api.links import base_of
 from krater.api.requests import Answer, Request
@@ -42,9 +43,12 @@ async def create(request: Request) -> Answer:
     _check_destination(request, ask)
     asking = await asking_of(request)
     _check_host(asking, getattr(ask, "host", UNSET))
+    mounts = await resolve_mounts(request, ask)
+    container = replace(container, mounts=mounts.mounts)
     workload = _workload(request, ask, container, restart, nets, run=run)
     limits = request.backing.settings.quota.limits
-    stored = await change(request, lambda tx: commands.create(tx, asking, workload, limits))
+    hold = holding(request, workload.id, mounts)
+    stored = await change(request, lambda tx: commands.create(tx, asking, workload, limits, hold))
     base = base_of(request)
     body = request.backing.renderer.one(
         stored, request.caller, asking.nodes, asking.at, base.of("containers", stored.id)
@@ -107,7 +111,6 @@ def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
         check_since(request, "healthcheck", 22)
     if ask.mounts:
         check_since(request, "mounts", 11)
-        raise not_yet("mounts", "volumes and injected files")
     if ask.privileged is not None:
         check_since(request, "privileged", 21)
         request.require("container:create:privileged")

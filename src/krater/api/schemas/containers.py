@@ -51,6 +51,7 @@ class MountItem(Struct, forbid_unknown_fields=True):
     type: Literal["volume", "bind"] | None = None
     source: str | None = None
     size: Digits | None = None
+    read_only: Boolean = False
 
 
 class HealthcheckAsk(Struct, forbid_unknown_fields=True):
@@ -77,7 +78,8 @@ NetsField = Annotated[
     ),
 ]
 MountsField = Annotated[
-    list[MountItem], Meta(max_length=64, description="a list of {destination, source or size, type: volume or bind}")
+    list[MountItem],
+    Meta(max_length=64, description="a list of {destination, source or size, type: volume or bind, read_only}"),
 ]
 HealthField = Annotated[
     HealthcheckAsk,

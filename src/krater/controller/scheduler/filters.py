@@ -26,13 +26,22 @@ class Ask:
     runtime: str | None = None
     host: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    homes: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, spec: WorkloadSpec, *, default_zone: str, down_after: float, now: datetime) -> "Ask":
-        """The ask of a specification. Hints other than `label:<key>` mean nothing here."""
+    def of(
+        cls,
+        spec: WorkloadSpec,
+        *,
+        default_zone: str,
+        down_after: float,
+        now: datetime,
+        homes: frozenset[str] = frozenset(),
+    ) -> "Ask":
+        """The ask of a specification, whose volumes are at `homes`. Hints other than `label:<key>` mean nothing."""
         labels = {k.removeprefix(LABEL_HINT): v for k, v in spec.hints.items() if k.startswith(LABEL_HINT)}
         zone = spec.availability_zone or default_zone or None
-        return cls(spec.resources, now, down_after, zone, spec.runtime, spec.host, labels)
+        return cls(spec.resources, now, down_after, zone, spec.runtime, spec.host, labels, homes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,15 @@ def has_labels(ask: Ask, candidate: Capacity) -> Objection | None:
     return Objection("host lacks the labels", f"asked for {', '.join(missing)}")
 
 
+def has_volumes(ask: Ask, candidate: Capacity) -> Objection | None:
+    """A volume's data are on one node, and do not move."""
+    if ask.homes <= {candidate.node.id}:
+        return None
+    if len(ask.homes) > 1:
+        return Objection("its volumes are on different hosts", f"volumes on {len(ask.homes)} nodes")
+    return Objection("its volume is on another host", "has not the volume's data")
+
+
 def has_cpu(ask: Ask, candidate: Capacity) -> Objection | None:
     """Cores, with the ratio that lets more be promised than there are."""
     free = candidate.node.inventory.cpus * candidate.cpu_ratio - candidate.used.cpu
@@ -135,6 +153,7 @@ FILTERS: tuple[Filter, ...] = (
     is_in_zone,
     has_runtime,
     has_labels,
+    has_volumes,
     has_cpu,
     has_dedicated,
     has_memory,
