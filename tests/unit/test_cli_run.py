@@ -16,7 +16,17 @@ from tests.support.terminal import Terminal, start_krater
 
 NOTHING: dict[str, Any] = dict.fromkeys(
     ("name", "cpu", "memory", "disk", "workdir", "entrypoint", "restart", "hostname", "zone", "pull", "healthcheck")
-) | {"env": (), "env_file": (), "label": (), "net": (), "interactive": False, "tty": False, "auto_heal": False}
+) | {
+    "env": (),
+    "env_file": (),
+    "label": (),
+    "net": (),
+    "mount": (),
+    "volume": (),
+    "interactive": False,
+    "tty": False,
+    "auto_heal": False,
+}
 
 ENDED = {"status": "Stopped", "status_detail": "Exited(3) 1 seconds ago "}
 

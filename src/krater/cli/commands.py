@@ -38,6 +38,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "rmi": ("krater.cli.images:rmi", "Remove images."),
         "registry": ("krater.cli.registry:registry", "Manage logins for registries of images."),
     },
+    "Volumes": {
+        "volume": ("krater.cli.volume:volume", "Manage volumes."),
+    },
     "Krater itself": {
         "hosts": ("krater.cli.nodes:hosts", "List hosts."),
         "services": ("krater.cli.nodes:services", "List Krater's services on hosts."),

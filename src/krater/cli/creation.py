@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from krater.cli import mounts
 from krater.cli.arguments import complete_images, disk, memory
 from krater.client.answers import NewContainer
 
@@ -42,6 +43,7 @@ _OPTIONS = (
     click.option("--auto-heal", is_flag=True, help="Make it anew when it is lost; restart it when it is ill."),
     click.option("--hostname", metavar="NAME", help="Host name it sees."),
     click.option("--net", multiple=True, metavar="NETWORK[,v4=IP][,v6=IP]", help="Network, or port=ID; repeatable."),
+    *mounts.OPTIONS,
     click.option("--zone", metavar="ZONE", help="Availability zone."),
     click.option("--registry", metavar="NAME", help="The registry its image comes from; see `krater registry`."),
     click.option("--pull", type=click.Choice([*_PULL]), help="When to ask the registry (administrators)."),
@@ -71,6 +73,7 @@ def wanted(image: str, command: tuple[str, ...], options: Mapping[str, Any]) -> 
         "healthcheck": healthcheck(options["healthcheck"]),
         "auto_heal": options["auto_heal"],
         "nets": [_net(text) for text in options["net"]],
+        "mounts": mounts.mounts(options["mount"], options["volume"]),
         "image_pull_policy": _PULL.get(options["pull"]),
         "availability_zone": options["zone"],
         **{key: options.get(key) for key in _AS_GIVEN},

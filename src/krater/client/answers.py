@@ -208,7 +208,7 @@ class NewContainer(TypedDict, total=False):
     runtime: str
     hostname: str
     nets: list[dict[str, str]]
-    mounts: list[dict[str, str]]
+    mounts: list[dict[str, str | bool]]
     security_groups: list[str]
     exposed_ports: dict[str, dict[str, str]]
     hints: dict[str, str]
@@ -275,6 +275,24 @@ class Network(TypedDict):
     internal: bool
     mtu: int
     subnets: list[Subnet]
+
+
+class Volume(TypedDict):
+    """A volume, `size` in GiB. `status` is available, in-use, deleting or error. An extension of Krater.
+
+    `container` is what uses it, or "". `auto_remove` ones have no name and go with their container.
+    """
+
+    uuid: str
+    name: str
+    project_id: str
+    size: int
+    status: str
+    status_reason: str | None
+    container: str
+    auto_remove: bool
+    host: str | None
+    created_at: str
 
 
 class Port(TypedDict):

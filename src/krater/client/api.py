@@ -15,6 +15,7 @@ from krater.client.quotas import QuotaClasses, Quotas
 from krater.client.registries import Registries
 from krater.client.session import Session
 from krater.client.transport import Transport
+from krater.client.volumes import Volumes
 
 
 class Client:
@@ -53,6 +54,7 @@ class Client:
         self.registries = Registries(session)
         self.quotas = Quotas(session)
         self.quota_classes = QuotaClasses(session)
+        self.volumes = Volumes(session)
         self.hosts = Hosts(session)
         self.services = Services(session)
         self.availability_zones = Zones(session)
