@@ -15,6 +15,7 @@ from pathlib import Path
 from krater.agent.runtimes.fake_files import FakeFiles, FakePacked, FakeUnpacked
 from krater.agent.runtimes.fake_images import FakeImages
 from krater.agent.runtimes.fake_programs import ENDED, KILLED, Program, program_of
+from krater.agent.runtimes.fake_streams import FakeProcess, FakeStream, executed
 from krater.agent.runtimes.interfaces import (
     OPERATOR,
     Asker,
@@ -24,6 +25,7 @@ from krater.agent.runtimes.interfaces import (
     ProcessTable,
     Progress,
     Stats,
+    Stream,
 )
 from krater.clock import Now, utc_now
 from krater.errors import Conflict, Invalid, NotFound, Permanent, Temporary
@@ -52,6 +54,7 @@ class FakeContainer:
     timer: asyncio.TimerHandle | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     files: FakeFiles = field(default_factory=FakeFiles)
+    process: FakeProcess | None = None
 
 
 class FakeEngineWorld:
@@ -80,6 +83,8 @@ class FakeEngineWorld:
         state = ContainerState.EXITED
         found.seen = replace(found.seen, state=state, pid=None, exit_code=exit_code, oom_killed=oom, finished_at=now())
         found.ended.set()
+        if found.process is not None:
+            found.process.end(exit_code)
         self.tell(container)
 
     def tell(self, container: str) -> None:
@@ -267,6 +272,26 @@ class FakeRuntime:
         await asyncio.sleep(program.seconds)
         return ExecResult(program.output[:limit], program.exit_code, len(program.output) > limit)
 
+    async def attach(self, container: str) -> Stream:
+        """To the one process."""
+        found = self._running(container)
+        if found.process is None:
+            raise Conflict(f"Container {container} is not running.")
+        return FakeStream(found.process, takes_input=found.config.spec.interactive, owned=False)
+
+    async def start_exec(
+        self, container: str, command: tuple[str, ...], tty: bool, size: tuple[int, int] | None = None
+    ) -> Stream:
+        """As a process of its own, which ends with the container too."""
+        found = self._running(container)
+        return executed(program_of(command), command, tty, size, found.ended)
+
+    async def resize_terminal(self, container: str, rows: int, columns: int) -> None:
+        """Remember it."""
+        found = self._running(container)
+        if found.process is not None:
+            found.process.size = (rows, columns)
+
     async def top(self, container: str, ps_args: str) -> ProcessTable:
         """Its one process."""
         found = self._running(container)
@@ -345,6 +370,9 @@ class FakeRuntime:
         found.ended.clear()
         if program.output and world.logs:
             _write_log(self.log_path(seen.id), program.output, now.isoformat())
+        clock = self._now
+        found.process = FakeProcess(program, tty=found.config.spec.tty, ended=lambda c: world.end(seen.id, c, clock))
+        found.process.say(program.output)
         if program.seconds is not None:
             loop, clock = asyncio.get_running_loop(), self._now
             found.timer = loop.call_later(

@@ -10,6 +10,8 @@
     true | false
     well-from ATTEMPT               as a check: succeeds once the container was started again so often
     sh -c LINE                      the one command of the line
+    cat                             copies its input until that ends, then exits 0
+    stty size                       writes the size of its terminal, then exits 0
 
 Whatever else is asked for runs until it is stopped, as a server would.
 """
@@ -31,6 +33,7 @@ class Program:
     oom: bool = False
     obeys: bool = True
     refusal: str | None = None
+    copies: bool = False
 
 
 def program_of(argv: tuple[str, ...], attempt: int = 0) -> Program:
@@ -51,6 +54,8 @@ def program_of(argv: tuple[str, ...], attempt: int = 0) -> Program:
         "true": Program(seconds=0.0),
         "false": Program(seconds=0.0, exit_code=1),
         "well-from": Program(seconds=0.0, exit_code=int(attempt < (first or 0))),
+        "cat": Program(copies=True),
+        "stty": Program(seconds=0.0, output=b"24 80\n"),
     }
     return known.get(name, Program())
 

@@ -228,8 +228,49 @@ class Runtime(Protocol):
         """
 
 
+class Stream(Protocol):
+    """The ends of a running process: what it writes, what it reads, its terminal. For one user at a time."""
+
+    tty: bool
+
+    async def read(self) -> Sequence[tuple[int, bytes]]:
+        """What it wrote since, as (STDOUT or STDERR of `model.frames`, bytes); empty at the end of it all.
+
+        May be cancelled without loss.
+        """
+
+    async def write(self, content: bytes) -> None:
+        """Give it input; returns when it is taken. What a process does not read any more is dropped."""
+
+    def end_input(self) -> None:
+        """Tell it that there is no more input. A terminal has no such end."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Another size of its terminal, if it has one."""
+
+    async def wait(self) -> int | None:
+        """Once `read` came to the end: the exit code; None when it is not known."""
+
+    async def close(self) -> None:
+        """Let go of a container's process, which goes on; end one that was started for this stream. Idempotent."""
+
+
 class Console(Protocol):
     """Live requests to a running container. Conflict when it does not run, but for archives."""
+
+    async def attach(self, container: str) -> Stream:
+        """The streams of its first process, from now on; the first to attach also gets what it wrote just before."""
+
+    async def start_exec(
+        self, container: str, command: tuple[str, ...], tty: bool, size: tuple[int, int] | None = None
+    ) -> Stream:
+        """Run a command in it, to talk to; one that cannot be started says so, and exits, as with a shell.
+
+        `size` is that of its terminal, rows and columns. It ends with the stream, and does not outlive us for long.
+        """
+
+    async def resize_terminal(self, container: str, rows: int, columns: int) -> None:
+        """Another size of its first process's terminal, if it has one."""
 
     async def signal(self, container: str, number: int) -> None:
         """Send a signal to its first process."""

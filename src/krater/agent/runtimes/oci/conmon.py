@@ -1,10 +1,13 @@
 """conmon: one small process a container that keeps its terminal, writes its log and, in the end, its exit code."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +22,15 @@ from krater.errors import Permanent, Temporary
 REOPEN_LOG: Final = b"2 0 0\n"
 CREATE_WITHIN: Final = 60.0
 MONITOR_ENDS_WITHIN: Final = 5.0
+
+# Input without a terminal is a pipe of ours. Its end to write to waits in the queue of a socket that the monitor has
+# under this number, though it knows nothing of it: whoever attaches borrows socket and end, and whoever takes the end
+# out of the queue ends the input. With a pipe of conmon's own it would end with whoever lets go first, or with Krater.
+# A shell puts the pipe in place, since conmon gives the OCI runtime no input to hand on.
+INPUT_KEPT_IN: Final = 8
+_INPUT_GIVEN_AS: Final = 9
+_HAND_ON: Final = f'exec "$0" "$@" 0<&{_INPUT_GIVEN_AS} {_INPUT_GIVEN_AS}<&- {INPUT_KEPT_IN}<&-'
+_ABOVE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +64,23 @@ class Conmon:
 
     async def create(self, container: str, paths: ContainerPaths, interactive: bool, tty: bool) -> Monitored:
         """Have a container created, its process waiting. CreateFailed when the OCI runtime cannot."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        try:
-            pid = await self._launcher.spawn(
-                [self._path, *self._arguments(container, paths, interactive, tty)],
-                paths.run,  # where conmon leaves a file that tells of a want of memory
-                descriptors={0: self._null, 1: self._null, 2: self._null, writer: writer},
-                more={"_OCI_SYNCPIPE": str(writer)},
-            )
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
+        reader, writer = _pipe()
+        with ExitStack() as held:
+            held.callback(os.close, writer)
+            descriptors = {0: self._null, 1: self._null, 2: self._null, writer: writer}
+            if interactive and not tty:
+                kept, given = (_out_of_the_way(descriptor, held) for descriptor in _input())
+                descriptors |= {INPUT_KEPT_IN: kept, _INPUT_GIVEN_AS: given}
+            try:
+                pid = await self._launcher.spawn(
+                    [self._path, *self._arguments(container, paths, interactive, tty)],
+                    paths.run,  # where conmon leaves a file that tells of a want of memory
+                    descriptors=descriptors,
+                    more={"_OCI_SYNCPIPE": str(writer)},
+                )
+            except BaseException:
+                os.close(reader)
+                raise
         monitor = identify(pid) or Identity(pid, 0)
         process = None
         try:
@@ -76,12 +92,15 @@ class Conmon:
         return Monitored(process, monitor)
 
     def _arguments(self, container: str, paths: ContainerPaths, interactive: bool, tty: bool) -> Iterator[str]:
+        own_input = interactive and not tty
+        runtime = "/bin/sh" if own_input else self._program.path
+        first = ("-c", _HAND_ON, self._program.path) if own_input else ()
         options = {
             "--api-version": "1",
             "--cid": container,
             "--cuuid": container,
             "--name": container,
-            "--runtime": self._program.path,
+            "--runtime": runtime,
             "--bundle": paths.bundle,
             "--container-pidfile": f"{paths.run}/pid",
             "--persist-dir": paths.run,
@@ -95,11 +114,40 @@ class Conmon:
         # --sync: one fork less, and its pid is known to us at once. --full-attach: its socket lies in the bundle,
         # bound through a descriptor, so the length of our paths does not matter.
         yield from ("--sync", "--full-attach", "--no-sync-log")
-        yield from (f"--runtime-arg={argument}" for argument in self._program.arguments)
-        if interactive:
-            yield "--stdin"
+        yield from (f"--runtime-arg={argument}" for argument in (*first, *self._program.arguments))
         if tty:
             yield "--terminal"
+            if interactive:
+                yield "--stdin"
+
+
+def _input() -> tuple[int, int]:
+    """A socket that has the end of a pipe to write to in its queue, and the other end of that pipe."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    outer, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with outer:
+        socket.send_fds(outer, [b"input"], [writer])
+    os.close(writer)
+    return inner.detach(), reader
+
+
+def _out_of_the_way(descriptor: int, held: ExitStack) -> int:
+    """The same under a number that none in the monitor has."""
+    try:
+        moved = int(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ABOVE))
+    finally:
+        os.close(descriptor)
+    held.callback(os.close, moved)
+    return moved
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe whose end to write to, which the monitor has under our number, is none of those it keeps input under."""
+    reader, low = os.pipe2(os.O_CLOEXEC)
+    try:
+        return reader, fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+    finally:
+        os.close(low)
 
 
 async def _line(reader: int) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 
 from krater.agent.runtimes.interfaces import ExecResult, ProcessTable, Stats
 from krater.agent.runtimes.oci import ps
-from krater.agent.runtimes.oci.cgroups import Usage
+from krater.agent.runtimes.oci.cgroups import Cgroups, Usage
 from krater.agent.runtimes.oci.layout import ContainerPaths
 from krater.agent.runtimes.oci.lifecycle import Machinery
 from krater.agent.runtimes.oci.processes import Identity, send_signal
@@ -31,10 +31,13 @@ FIRST_SAMPLE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
+class Running:
+    """A container and its first process."""
+
     record: ContainerRecord
     process: Identity
     paths: ContainerPaths
+    monitor: Identity | None
 
 
 class LiveConsole:
@@ -44,7 +47,8 @@ class LiveConsole:
         self._with = machinery
         self._readings: dict[str, tuple[Identity, float, int]] = {}
 
-    def _running(self, container: str) -> _Running:
+    def running(self, container: str) -> Running:
+        """What is known of a container that runs. NotFound, Conflict."""
         paths = self._with.layout.container(container)
         record = self._with.shelf.read(paths.record, ContainerRecord)
         if record is None:
@@ -52,24 +56,24 @@ class LiveConsole:
         last = self._with.shelf.read(paths.process, ProcessRecord)
         if last is None or last.process is None or last.boot != self._with.boot or not last.process.alive:
             raise Conflict("the container does not run")
-        return _Running(record, last.process, paths)
+        return Running(record, last.process, paths, last.monitor)
 
     async def signal(self, container: str, number: int) -> None:
         """Send a signal to its first process."""
         if not 0 < number < signal.NSIG:
             raise Invalid(f"signal: {number} is not the number of a signal", field="signal")
-        if not send_signal(self._running(container).process, number):
+        if not send_signal(self.running(container).process, number):
             raise Conflict("the container does not run")
 
     async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
         """Run a command with the identity and the limits of the container's own process."""
         if not command:
             raise Invalid("command: there is nothing to run", field="command")
-        running = self._running(container)
+        running = self.running(container)
         if self._with.cgroups.frozen(container):
             raise Conflict("the container is paused")
         name = f"{running.paths.run}/exec-{uuid4()}"
-        with _document(running.paths, command) as document:
+        with process_document(running.paths, command) as document:
             arguments = [
                 self._with.program.path,
                 *self._with.program.arguments,
@@ -86,23 +90,19 @@ class LiveConsole:
             finally:
                 complaint = await self._with.threads.run(self._finish, container, name, program)
         if complaint is not None:
-            return _not_started(command[0], complaint)
+            return not_started(command[0], complaint)
         return ExecResult(program.output, code, program.truncated)
 
     def _finish(self, container: str, name: str, program: Program) -> str | None:
         """Kill what a command that is not waited for any more has running; tell what the OCI runtime complained of."""
         if program.running:
-            offspring = _offspring(program.pid)
-            inside = set(self._with.cgroups.pids(container))
-            for pid in offspring | _sessions(offspring & inside, inside):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_family(self._with.cgroups, container, program.pid)
             program.kill()
-        return _complaint(name)
+        return complaint_in(name)
 
     async def top(self, container: str, ps_args: str) -> ProcessTable:
         """Its processes, as ps of the host sees them."""
-        self._running(container)
+        self.running(container)
         pids = self._with.cgroups.pids(container)
         path = shutil.which("ps")
         if path is None:
@@ -118,7 +118,7 @@ class LiveConsole:
 
     async def stats(self, container: str) -> Stats:
         """Its use of resources since the reading before, or since a moment ago."""
-        process = self._running(container).process
+        process = self.running(container).process
         earlier = self._readings.get(container)
         if earlier is None or earlier[0] != process:
             earlier = (process, time.monotonic(), self._with.cgroups.usage(container).cpu)
@@ -161,16 +161,42 @@ def network_bytes(pid: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _document(paths: ContainerPaths, command: tuple[str, ...]) -> Iterator[str]:
+def process_document(
+    paths: ContainerPaths, command: tuple[str, ...], tty: bool = False, size: tuple[int, int] | None = None
+) -> Iterator[str]:
     """The description of a further process like the container's own, at a path that lasts as long as it is needed."""
     with open(f"{paths.bundle}/config.json", "rb") as file:
         process: dict[str, Any] = msgspec.json.decode(file.read())["process"]
-    process.update(args=list(command), terminal=False)
+    process.update(args=list(command), terminal=tty)
+    if tty and not any(line.startswith("TERM=") for line in process["env"]):
+        process["env"].append("TERM=xterm")
+    if size is not None:
+        process["consoleSize"] = {"height": size[0], "width": size[1]}
     descriptor = os.memfd_create("process")
     with open(descriptor, "wb") as memory:
         memory.write(msgspec.json.encode(process))
         memory.flush()
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def kill_family(cgroups: Cgroups, container: str, pid: int) -> None:
+    """Kill all that a process has started inside a container, and whoever shares a session with that."""
+    offspring = _offspring(pid)
+    inside = set(cgroups.pids(container))
+    for member in offspring | _sessions(offspring & inside, inside):
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+
+
+def kill_session(cgroups: Cgroups, container: str, pid: int) -> None:
+    """Kill a process, if it is inside the container, with all that it started and that shares its session."""
+    inside = set(cgroups.pids(container))
+    if pid not in inside:
+        return
+    family = {pid} | (_offspring(pid) & inside)
+    for member in family | _sessions(family, inside):
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
 
 
 def _offspring(pid: int) -> set[int]:
@@ -199,7 +225,7 @@ def _sessions(members: set[int], candidates: set[int]) -> set[int]:
     return {pid for pid, session in sessions.items() if session in wanted}
 
 
-def _complaint(name: str) -> str | None:
+def complaint_in(name: str) -> str | None:
     """What the OCI runtime itself had to say, if anything."""
     try:
         with open(f"{name}.log") as file:
@@ -210,7 +236,8 @@ def _complaint(name: str) -> str | None:
     return text.strip() or None
 
 
-def _not_started(program: str, complaint: str) -> ExecResult:
+def not_started(program: str, complaint: str) -> ExecResult:
+    """What a shell would say of a command that the OCI runtime could not start. Conflict when it is not the command."""
     lowered = complaint.lower()
     if "not found" in lowered or "no such file" in lowered:
         return ExecResult(f"{program}: not found\n".encode(), NOT_FOUND)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -52,8 +52,12 @@ class Machinery:
 class Lifecycle:
     """The steps a container goes through."""
 
-    def __init__(self, machinery: Machinery) -> None:
+    def __init__(
+        self, machinery: Machinery, keep_beginning: Callable[[str, ContainerPaths], None] = lambda *_: None
+    ) -> None:
+        """`keep_beginning` is told of containers that take input, before they run: what they say first is awaited."""
         self._with = machinery
+        self._keep_beginning = keep_beginning
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.watch = Watch(self._settle)
 
@@ -107,6 +111,8 @@ class Lifecycle:
                     wanted = record.config.spec
                     await self._with.launcher.ensure_sees([mount.source for mount in record.config.mounts])
                     made = await self._with.conmon.create(container, paths, wanted.interactive, wanted.tty)
+                if wanted.interactive:
+                    self._keep_beginning(container, paths)
                 await self._launch(container, paths, pending, made)
             except (CreateFailed, Permanent) as error:
                 text = await self._with.threads.run(self._failed, record, paths, pending, error)

@@ -29,8 +29,9 @@ from krater.agent.runtimes.interfaces import (
     ProcessTable,
     Progress,
     Stats,
+    Stream,
 )
-from krater.agent.runtimes.oci import bundle, mounts, seccomp, spec
+from krater.agent.runtimes.oci import attaching, bundle, executing, mounts, seccomp, spec
 from krater.agent.runtimes.oci.archives import JailKeeper
 from krater.agent.runtimes.oci.cgroups import Cgroups, detect
 from krater.agent.runtimes.oci.conmon import Conmon
@@ -128,6 +129,7 @@ class OciRuntime:
             return
         await opened.jails.close()
         await opened.lifecycle.close()
+        opened.beginnings.close()
         if self._daemon is not None and self._gate is not None:
             self._gate.close()
             await self._daemon.close()
@@ -270,6 +272,25 @@ class OciRuntime:
         """Run a command in it."""
         return await self._with.console.exec(container, command, timeout, limit)
 
+    async def attach(self, container: str) -> Stream:
+        """The streams of its first process."""
+        found = self._with.console.running(container)
+        wanted = found.record.config.spec
+        to = attaching.Attached(found.paths, found.process, found.monitor, wanted.tty, wanted.interactive)
+        return await attaching.attach(container, to, self._with.beginnings)
+
+    async def start_exec(
+        self, container: str, command: tuple[str, ...], tty: bool, size: tuple[int, int] | None = None
+    ) -> Stream:
+        """Run a command in it, to talk to."""
+        return await self._with.executions.start(container, command, tty, size)
+
+    async def resize_terminal(self, container: str, rows: int, columns: int) -> None:
+        """Another size of its first process's terminal."""
+        found = self._with.console.running(container)
+        if found.record.config.spec.tty:
+            attaching.resize(found.paths, rows, columns)
+
     async def top(self, container: str, ps_args: str) -> ProcessTable:
         """Its processes."""
         return await self._with.console.top(container, ps_args)
@@ -306,6 +327,8 @@ class _Opened:
     lifecycle: Lifecycle
     console: LiveConsole
     jails: JailKeeper
+    executions: executing.Executions
+    beginnings: attaching.Beginnings
 
 
 def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
@@ -335,9 +358,12 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
         boot=boot_id(),
         threads=threads,
     )
-    console = LiveConsole(machinery)
     threads.remove_later(trees)
-    return _Opened(threads, machinery, Lifecycle(machinery), console, JailKeeper(launcher))
+    executing.sweep(layout.containers, cgroups)
+    console, beginnings = LiveConsole(machinery), attaching.Beginnings()
+    lifecycle = Lifecycle(machinery, beginnings.keep)
+    executions = executing.Executions(machinery, console)
+    return _Opened(threads, machinery, lifecycle, console, JailKeeper(launcher), executions, beginnings)
 
 
 def _host_facts(cgroups: Cgroups, options: OciOptions) -> spec.HostFacts:

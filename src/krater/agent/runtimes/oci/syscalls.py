@@ -20,6 +20,7 @@ RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_IN_ROOT: Final = 0x10
 
 _SYS_OPENAT2: Final = 437  # the same on every architecture
+_SYS_PIDFD_GETFD: Final = 438
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,6 +62,11 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, kind: int) -> None:
     """setns(2), for the calling thread."""
     _checked(_libc.setns(descriptor, kind))
+
+
+def borrow_descriptor(process: int, number: int) -> int:
+    """pidfd_getfd(2): a descriptor of another process, by a pidfd for that."""
+    return _checked(_libc.syscall(_SYS_PIDFD_GETFD, process, number, 0))
 
 
 def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
