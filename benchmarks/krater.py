@@ -53,6 +53,7 @@ class KraterServer:
             "core.run_directory": str(self.directory / "run"),
             "core.instance": self.instance,
             "api.port": str(self.port),
+            "gateway.port": "0",
         }
         pairs = {**SETTINGS, **own}.items()
         return ["--directory", str(self.directory), *(word for k, v in pairs for word in ("--set", f"{k}={v}"))]

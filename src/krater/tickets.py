@@ -12,7 +12,7 @@ import binascii
 import heapq
 import json
 import secrets
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from krater.clock import Now, utc_now
 from krater.errors import Unauthenticated
 
+GATEWAY = "gateway"  # the audience of tickets for consoles
 _PREFIX = b"krater ticket 1\n"
 _LONGEST = 4096
 _NONCE_BYTES = 16
@@ -29,7 +30,11 @@ _MOST_REMEMBERED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a ticket says. `kind` is what it opens (such as `attach`); `expires` is in epoch seconds."""
+    """What a ticket says. `kind` is what it opens (such as `attach`); `expires` is in epoch seconds.
+
+    `address` is where the session waits, and `secret` what lets one in there: it is worth nothing to whoever holds
+    the ticket, since nobody but gateways gets to that address.
+    """
 
     audience: str
     user: str
@@ -39,9 +44,11 @@ class Ticket:
     kind: str
     expires: float
     nonce: str
+    address: str = ""
+    secret: str = field(default="", repr=False)
 
 
-_SHAPES = {field.name: float if field.name == "expires" else str for field in fields(Ticket)}
+_SHAPES = {each.name: float if each.name == "expires" else str for each in fields(Ticket)}
 
 
 class Signer:
@@ -58,11 +65,13 @@ class Signer:
         """The 32 bytes a `Verifier` needs."""
         return self._key.public_key().public_bytes_raw()
 
-    def issue(self, *, user: str, project: str, container: str, session: str, kind: str) -> str:
+    def issue(
+        self, *, user: str, project: str, container: str, session: str, kind: str, address: str = "", secret: str = ""
+    ) -> str:
         """A new ticket, good for one use from now."""
         expires = (self._now() + self._lifetime).timestamp()
         nonce = secrets.token_hex(_NONCE_BYTES)
-        ticket = Ticket(self._audience, user, project, container, session, kind, expires, nonce)
+        ticket = Ticket(self._audience, user, project, container, session, kind, expires, nonce, address, secret)
         claims = _encode(json.dumps(asdict(ticket), separators=(",", ":")).encode())
         return f"{claims}.{_encode(self._key.sign(_PREFIX + claims.encode()))}"
 

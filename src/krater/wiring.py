@@ -6,13 +6,15 @@ The embedded profile is all roles in one process, over the adapters that need no
 import asyncio
 import fcntl
 import os
+import secrets
 import signal
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -30,6 +32,7 @@ from krater.agent.volumes.fake import FakeVolumeHost
 from krater.agent.volumes.interfaces import VolumeHost
 from krater.api.app import make_app
 from krater.api.connections import BoundedConnection
+from krater.api.consoles import Consoles
 from krater.api.identity import make_identity_app
 from krater.bus.local import LocalBus
 from krater.cloud.interfaces import Vault
@@ -46,6 +49,7 @@ from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
 from krater.controller.service import Controller
 from krater.errors import Conflict, Permanent
+from krater.gateway.app import Gateway
 from krater.store.interfaces import Store
 from krater.store.sql import SqlStore
 
@@ -64,6 +68,7 @@ log = structlog.get_logger(__name__)
 
 # A log outgrows its size between two looks at it, and while Krater is down; conmon itself stops it at so many times.
 _LOG_SLACK = 4
+_SEED_SIZE = 32
 
 
 @contextmanager
@@ -207,11 +212,13 @@ class Embedded:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Containers run on after it."""
         settings = self._settings
-        with listening_socket(settings) as listener:
+        with listening_socket(settings) as listener, gateway_socket(settings) as console_listener:
             made = ensure_accounts(settings)
             if made is not None:
                 where = Path(settings.core.directory) / "client.yaml"
                 log.info("made an administrator; the password stands in a file", user=made.user, file=str(where))
+            consoles = Consoles(settings.gateway, gateway_seed(settings), console_listener.getsockname()[1])
+            gateway = Gateway(settings.gateway, consoles.public_key, settings.core.run_directory)
             store = await open_store(settings)
             bus = LocalBus()
             try:
@@ -219,8 +226,10 @@ class Embedded:
                 allocations = LocalAllocations(store, settings.scheduler)
                 vault, volumes = open_vault(settings), LocalVolumes(store, settings.volumes)
                 controller = Controller(settings, store, bus, networks, allocations, volumes, vault=vault)
-                server = self._server(store, bus, networks, volumes, vault)
-                await _live(controller, self._agent(bus), server, listener)
+                server = self._server(store, bus, networks, volumes, vault, consoles)
+                roles = (controller.run(), self._agent(bus).run(), gateway.run(console_listener))
+                log.info("consoles are served", address=console_listener.getsockname()[:2])
+                await _live(roles, server, listener)
             finally:
                 await bus.close()
                 await store.close()
@@ -239,6 +248,7 @@ class Embedded:
             host=settings.core.host,
             directory=settings.core.directory,
             search=(settings.network.search_domain,),
+            run_directory=settings.core.run_directory,
         )
 
     def _node(self) -> _Node:
@@ -248,7 +258,13 @@ class Embedded:
         return _Node(_engine(self._settings), _networks(self._settings, names), _volumes(self._settings), names)
 
     def _server(
-        self, store: Store, bus: LocalBus, networks: LocalNetworks, volumes: LocalVolumes, vault: Vault
+        self,
+        store: Store,
+        bus: LocalBus,
+        networks: LocalNetworks,
+        volumes: LocalVolumes,
+        vault: Vault,
+        consoles: Consoles,
     ) -> "_Server":
         settings = self._settings
         identity = LocalIdentity.at(settings, store)
@@ -265,6 +281,7 @@ class Embedded:
             own_volumes=LocalOwnVolumes(store, settings.volumes),
             vault=vault,
             projects=identity.list_all_projects,
+            consoles=consoles,
         )
         return _Server(
             uvicorn.Config(
@@ -298,10 +315,10 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _live(controller: Controller, agent: Agent, server: _Server, listener: socket.socket) -> None:
+async def _live(running: Iterable[Coroutine[Any, Any, None]], server: _Server, listener: socket.socket) -> None:
     """Run the roles until asked to end; one that fails ends all."""
     async with asyncio.TaskGroup() as group:
-        roles = [group.create_task(controller.run()), group.create_task(agent.run())]
+        roles = [group.create_task(role) for role in running]
         log.info("krater is ready", address=listener.getsockname()[:2])
         await server.serve(sockets=[listener])
         for role in roles:
@@ -310,13 +327,38 @@ async def _live(controller: Controller, agent: Agent, server: _Server, listener:
 
 def listening_socket(settings: Settings) -> socket.socket:
     """The API's socket. Permanent when its address cannot be had: before anything else is started."""
-    api = settings.api
+    return _listening("", settings.api.host_ip, settings.api.port)
+
+
+def gateway_socket(settings: Settings) -> socket.socket:
+    """The gateway's socket, likewise."""
+    return _listening("consoles ([gateway] port): ", settings.gateway.host_ip, settings.gateway.port)
+
+
+def _listening(what: str, address: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(api.host_ip, api.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((api.host_ip, api.port), family=family, backlog=2048)
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address, port), family=family, backlog=2048)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # which repeats the address
-        raise Permanent(f"cannot listen on {api.host_ip} port {api.port}: {reason}") from error
+        raise Permanent(f"{what}cannot listen on {address} port {port}: {reason}") from error
+
+
+def gateway_seed(settings: Settings) -> bytes:
+    """The secret that tickets for consoles are signed with: made once, readable by Krater alone."""
+    path = Path(settings.core.directory) / "gateway.key"
+    if not path.exists():
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_SEED_SIZE))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    seed = path.read_bytes()
+    if len(seed) != _SEED_SIZE:
+        raise Permanent(f"{path} is damaged: remove it, and a new one is made at the next start")
+    return seed
 
 
 def node_id(settings: Settings) -> str:

@@ -21,7 +21,10 @@ from krater.bus.messages import (
     ImagesChanged,
     Logs,
     LogsAnswer,
+    OpenAttach,
+    OpenExec,
     Resize,
+    ResizeTerminal,
     Signal,
     Stats,
     StatsAnswer,
@@ -39,6 +42,7 @@ from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
 from krater.errors import KraterError, Unauthenticated
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
+from krater.model.frames import Opened
 from krater.model.node import Inventory
 from krater.model.workload import Desired
 from krater.store.interfaces import EVERYBODY, Workload
@@ -207,6 +211,9 @@ class FakeAgent:
             UnpackFiles: "session",
             GetPiece: b"",
             PutPiece: None,
+            OpenAttach: Opened("a" * 64, "5" * 64, "unix:streams.sock"),
+            OpenExec: Opened("e" * 64, "5" * 64, "unix:streams.sock"),
+            ResizeTerminal: None,
         }
         world.bus.serve(node_target(NODE), {kind: self._handler(kind) for kind in self.answers})
 

@@ -51,6 +51,7 @@ class Server:
         self.fake = fake
         self.settings = [
             f"api.port={self.port}",
+            "gateway.port=0",
             f"core.run_directory={self.directory}/run",
             f"core.instance={self.instance}",
             f"network.pool=10.{100 + secrets.randbelow(100)}.0.0/16",

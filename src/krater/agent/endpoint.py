@@ -7,6 +7,7 @@ from typing import TypeVar
 from krater.agent.logs import LogReader
 from krater.agent.runtimes.interfaces import Engine
 from krater.agent.shares import Shares
+from krater.agent.streams import Streams
 from krater.agent.sync import Sync
 from krater.bus.interfaces import Handler
 from krater.bus.messages import (
@@ -15,7 +16,10 @@ from krater.bus.messages import (
     ImagesChanged,
     Logs,
     LogsAnswer,
+    OpenAttach,
+    OpenExec,
     Resize,
+    ResizeTerminal,
     Signal,
     Stats,
     StatsAnswer,
@@ -26,6 +30,7 @@ from krater.bus.messages import (
 )
 from krater.errors import Conflict, NotFound, Unavailable
 from krater.model.assignment import ContainerState
+from krater.model.frames import Opened
 
 Answer = TypeVar("Answer")
 
@@ -45,8 +50,10 @@ class Endpoint:
         sync: Sync,
         is_open: Callable[[], bool],
         project: Callable[[str], str],
+        streams: Streams,
     ) -> None:
         self._engine = engine
+        self._streams = streams
         self._logs = logs
         self._sync = sync
         self._is_open = is_open
@@ -65,6 +72,9 @@ class Endpoint:
             Stats: self._stats,
             Signal: self._signal,
             Resize: self._resize,
+            OpenAttach: self._open_attach,
+            OpenExec: self._open_exec,
+            ResizeTerminal: self._resize_terminal,
         }
 
     async def _workload_changed(self, message: WorkloadChanged) -> None:
@@ -112,6 +122,21 @@ class Endpoint:
     async def _resize(self, message: Resize) -> None:
         await self._require(message.container, *ContainerState)
         await self._engine.update(message.container, message.cpu, message.memory)
+
+    async def _open_attach(self, message: OpenAttach) -> Opened:
+        await self._require(message.container)
+        return self._streams.open(message.container, None)
+
+    async def _open_exec(self, message: OpenExec) -> Opened:
+        await self._require(message.container)
+        return self._streams.open(message.container, message)
+
+    async def _resize_terminal(self, message: ResizeTerminal) -> None:
+        await self._require(message.container)
+        if message.session:
+            self._streams.resize(message.container, message.session, message.rows, message.columns)
+        else:
+            await self._engine.resize_terminal(message.container, message.rows, message.columns)
 
     async def _is_here(self, container: str) -> bool:
         if not self._is_open():

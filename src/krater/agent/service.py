@@ -27,6 +27,7 @@ from krater.agent.planner import Backoff
 from krater.agent.reporter import Reporter
 from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine
 from krater.agent.steps import Create, EnsureImage
+from krater.agent.streams import Streams
 from krater.agent.sync import Sync
 from krater.agent.vif.interfaces import Vif
 from krater.agent.volume_tasks import VolumeTasks
@@ -56,7 +57,10 @@ class Names(Protocol):
 
 
 class Agent:
-    """One node. `directory` is on the disk whose room is reported; without `names` the node's resolver is used."""
+    """One node. `directory` is on the disk whose room is reported; without `names` the node's resolver is used.
+
+    Gateways reach it in `run_directory`; without one, not at all.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Agent:
         host: str = "",
         directory: str = "/",
         search: tuple[str, ...] = (),
+        run_directory: str = "",
     ) -> None:
         self._node, self._host, self._directory = node, host or node, directory
         self._settings = settings
@@ -102,13 +107,14 @@ class Agent:
             node, bus, self._workloads, observer, self._reporter, self._images, self._volume_tasks, settings.resync
         )
         self._archives = Archives(runtime, lambda: self._is_open)
+        self._streams = Streams(runtime, run_directory, settings.most_sessions)
         self._log_reader = LogReader(runtime.log_path)
         self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
 
     async def run(self) -> None:
         """Live. Requests are answered from the first moment, also while the engine is not there yet."""
         project = self._workloads.project
-        endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project)
+        endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project, self._streams)
         self._bus.serve(node_target(self._node), endpoint.handlers())
         self._bus.serve(node_target(self._node), self._archives.handlers())
         try:
@@ -124,6 +130,7 @@ class Agent:
                     self._images.run(),
                     self._volume_tasks.run(),
                     self._publish_names(),
+                    self._streams.run(),
                     self._every(_CLEAN_EVERY, self._log_keeper.keep),
                 ):
                     tasks.create_task(part)

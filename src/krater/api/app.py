@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from krater.api import microversions
 from krater.api.auth import Authentication
 from krater.api.bodies import BodyLimit
+from krater.api.consoles import Consoles
 from krater.api.errors import ErrorDocuments
 from krater.api.handlers.archives import archive_bodies
 from krater.api.nodes import NodeView
@@ -48,13 +49,15 @@ def make_app(
     own_networks: OwnNetworks | None = None,
     own_volumes: OwnVolumes | None = None,
     *,
+    consoles: Consoles | None = None,
     vault: Vault,
     projects: Callable[[], Awaitable[list[Project]]] | None = None,
 ) -> ASGIApp:
     """The whole API. `extra_mounts` are other applications by the prefix of their paths, such as `/identity`;
     `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `own_networks` is where users make their
     networks, unless another service of the cloud does that, `own_volumes` the same for volumes;
-    `vault` encrypts what is secret of what is stored; `projects` lists all that there are, where that is known.
+    `vault` encrypts what is secret of what is stored; `projects` lists all that there are, where that is known;
+    `consoles` issues tickets, for a gateway to accept.
 
     Invalid when the operator's policy file cannot be understood.
     """
@@ -75,6 +78,7 @@ def make_app(
         renderer=Renderer(policies),
         now=now,
         openapi=openapi_document(ROUTES),
+        consoles=consoles or Consoles(settings.gateway),
     )
     # From the inside out; a request meets them from the last line up.
     app: ASGIApp = Dispatcher(Router(ROUTES))  # 6. finds route and microversion, runs the handler

@@ -18,6 +18,7 @@ from krater.store.interfaces import EVERYBODY, Store
 from krater.store.interfaces import Scope as Reach
 
 if TYPE_CHECKING:
+    from krater.api.consoles import Consoles
     from krater.api.nodes import NodeView
     from krater.api.policies import Policies
     from krater.api.rendering import Renderer
@@ -55,6 +56,7 @@ class Backing:
     renderer: "Renderer"
     now: Now
     openapi: bytes
+    consoles: "Consoles"
     streams: Streams = field(default_factory=Streams)
     archives: Room = field(default_factory=Room)
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from krater.api.handlers import (
     archives,
     availability_zones,
+    consoles,
     container_actions,
     containers,
     creating,
@@ -107,7 +108,10 @@ OPERATIONS = (
     _on_container(
         "logs/stream", logs.stream, 200, method="GET", query=arguments.LogsStreamQuery, rule="container:logs"
     ),
-    _on_container("execute", live.execute, 200, either=arguments.Execute, answer=answers.ExecuteResult),
+    _on_container("execute", consoles.execute, 200, either=arguments.Execute, answer=answers.ExecuteResult),
+    _on_container("execute_resize", consoles.execute_resize, 200, either=arguments.ExecuteResize),
+    _on_container("attach", consoles.attach, 200, method="GET"),
+    _on_container("resize", consoles.resize, 200, either=arguments.ResizeConsole),
     _on_container("top", live.top, 200, method="GET", query=arguments.TopQuery, answer=answers.TopResult),
     _on_container("stats", live.stats, 200, method="GET", answer=answers.StatsResult),
     _on_container("get_archive", archives.get, 200, method="GET", query=arguments.ArchivePath, answer=answers.Archive),
@@ -139,9 +143,6 @@ OPERATIONS = (
 )  # fmt: skip
 
 ABSENT_OPERATIONS = (
-    _absent("POST", f"{_ONE}/execute_resize", "interactive commands (execute_resize)"),
-    _absent("GET", f"{_ONE}/attach", "the console (attach)"),
-    _absent("POST", f"{_ONE}/resize", "the console (resize)"),
     _absent("POST", f"{_ONE}/commit", "making images of containers (commit)"),
     _absent("POST", f"{_ONE}/add_security_group", "security groups", Versions(last=14)),
     _absent("POST", f"{_ONE}/remove_security_group", "security groups", Versions(last=14)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from krater.bus.interfaces import Request
 from krater.model.assignment import Assignment, NodeImage, Report
+from krater.model.frames import Opened
 from krater.model.node import Inventory
 from krater.model.registry import Login
 
@@ -141,6 +142,33 @@ class Exec(Request[ExecAnswer]):
     command: tuple[str, ...]
     timeout: float
     limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttach(Request[Opened]):
+    """Let a gateway attach to a container's first process, once and soon."""
+
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenExec(Request[Opened]):
+    """Let a gateway talk to a command in a container, once and soon: it starts when the gateway comes."""
+
+    container: str
+    command: tuple[str, ...]
+    tty: bool
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeTerminal(Request[None]):
+    """Another size of a terminal: of a session's command, else of the container's first process."""
+
+    container: str
+    session: str
+    rows: int
+    columns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,26 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The gateway: consoles of containers, over websockets."""
+
+    host_ip: str = _option("127.0.0.1", "Address to listen on.")
+    port: int = _option(6784, "Port to listen on; 0 takes any that is free.", min=0, max=65535)
+    base_url: str = _option(
+        "", "URL (ws or wss) under which clients reach it. Empty: the host they reach the API at, with this port."
+    )
+    allowed_origins: tuple[str, ...] = _option(
+        [], "Hosts whose web pages may open consoles, besides the gateway's own, as host or host:port."
+    )
+    tls_certificate: str = _option("", "File of the certificate (PEM) to serve TLS with. Empty: no TLS.")
+    tls_key: str = _option("", "File of its key (PEM). Empty: it is in the certificate's file.")
+    idle_timeout: float = _option(14400.0, "Seconds of silence after which a session is closed; 0: never.", min=0)
+    session_timeout: float = _option(86400.0, "Seconds until any session is closed; 0: never.", min=0)
+    ticket_lifetime: float = _option(60.0, "Seconds within which a console must be opened after asking for it.", min=1)
+    most_sessions: int = _option(5000, "Sessions at once.", min=1)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """What one container may ask for, and what it gets when it does not ask."""
 
@@ -192,6 +212,7 @@ class AgentSettings:
     )
     keep_logs: float = _option(7 * 86400.0, "Seconds the log of a removed container is kept for its owner.", min=0)
     keep_logs_size: int = _option(2 << 30, "Most bytes of such logs on one node: the oldest give way.", min=0)
+    most_sessions: int = _option(2000, "Consoles and interactive commands open at once on this node.", min=1)
     pids: int = _option(4096, "Processes and threads one container may have.", min=16)
     restart_base: float = _option(1.0, "Seconds before the first restart of a container; doubles each time.", min=0.01)
     restart_cap: float = _option(300.0, "Most seconds between restarts.", min=0.01)
@@ -202,6 +223,7 @@ SECTIONS: dict[str, type] = {
     "core": CoreSettings,
     "database": DatabaseSettings,
     "api": ApiSettings,
+    "gateway": GatewaySettings,
     "limits": LimitSettings,
     "quota": QuotaSettings,
     "identity": IdentitySettings,
@@ -221,6 +243,7 @@ class Settings:
     core: CoreSettings = field(default_factory=CoreSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)

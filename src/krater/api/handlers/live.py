@@ -9,11 +9,9 @@ from krater.api.commands.workloads import Asking
 from krater.api.handlers.answers import ACCEPTED, found
 from krater.api.handlers.asking import asking_of, change
 from krater.api.requests import Answer, Request
-from krater.api.schemas.actions import Execute, Kill, TopQuery
+from krater.api.schemas.actions import Kill, TopQuery
 from krater.api.schemas.answers import ExecuteResult, StatsResult, TopResult
 from krater.api.schemas.decoding import decode_arguments, decode_query
-from krater.api.schemas.fields import truth
-from krater.api.specs import split_words
 from krater.bus.interfaces import Request as BusRequest
 from krater.bus.interfaces import node_target
 from krater.bus.messages import Exec, Signal, Stats, Top
@@ -60,22 +58,15 @@ def _no_answer() -> Unavailable:
     )
 
 
-async def _ready(request: Request, operation: str) -> tuple[Asking, Workload]:
+async def ready(request: Request, operation: str) -> tuple[Asking, Workload]:
     """The container, if the caller may and its state allows it."""
     asking, ident = await asking_of(request), request.params["container"]
     workload = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
     return asking, workload
 
 
-async def execute(request: Request) -> Answer:
+async def run_command(request: Request, asking: Asking, workload: Workload, words: tuple[str, ...]) -> Answer:
     """Run a command inside and answer with what it said."""
-    ask = await decode_arguments(request, Execute)
-    words = tuple(split_words("command", ask.command))
-    if not words:
-        raise Invalid("command: is empty", field="command")
-    asking, workload = await _ready(request, "execute")
-    if truth(ask.interactive) or not truth(ask.run):
-        raise Unsupported("execute: Krater does not have interactive commands yet; use run=true, interactive=false.")
     settings = request.backing.settings.api
     message = Exec(workload.id, words, settings.execute_timeout, settings.execute_limit)
     answer = await call_node(request, asking, workload, message, extra=settings.execute_timeout + _OVERTIME)
@@ -86,14 +77,14 @@ async def top(request: Request) -> Answer:
     """The processes inside."""
     ask = decode_query(request, TopQuery)
     ps_args = "" if ask.ps_args == "None" else ask.ps_args
-    asking, workload = await _ready(request, "top")
+    asking, workload = await ready(request, "top")
     answer = await call_node(request, asking, workload, Top(workload.id, ps_args))
     return found(TopResult(list(answer.titles), [list(row) for row in answer.rows]))
 
 
 async def stats(request: Request) -> Answer:
     """One reading of what it uses."""
-    asking, workload = await _ready(request, "stats")
+    asking, workload = await ready(request, "stats")
     seen = await call_node(request, asking, workload, Stats(workload.id))
     share = 100.0 * seen.memory_used / seen.memory_limit if seen.memory_limit else 0.0
     body = StatsResult(
@@ -115,7 +106,7 @@ async def kill(request: Request) -> Answer:
         asking, ident = await asking_of(request), request.params["container"]
         await change(request, lambda tx: commands.kill(tx, asking, ident))
         return ACCEPTED
-    asking, workload = await _ready(request, "kill")
+    asking, workload = await ready(request, "kill")
     failure: str | None = None
     try:
         await call_node(request, asking, workload, Signal(workload.id, number))

@@ -65,12 +65,22 @@ class Execute(Struct):
     command: Annotated[str, Meta(min_length=1, max_length=131072, description="a command line")]
     run: Boolean = True
     interactive: Boolean = False
+    tty: Boolean | None = None  # Krater's own, as the two below: Zun gives a terminal to what is interactive
+    h: Positive | None = None
+    w: Positive | None = None
 
 
 class ExecuteResize(Struct):
     """The size of the terminal of a command."""
 
     exec_id: _EXEC_ID
+    h: Positive
+    w: Positive
+
+
+class ResizeConsole(Struct):
+    """The size of the container's own terminal."""
+
     h: Positive
     w: Positive
 

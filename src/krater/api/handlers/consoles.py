@@ -1,0 +1,66 @@
+"""Consoles: attach, interactive commands, sizes of terminals. The node opens a session, the caller gets its URL."""
+
+from krater.api.handlers.answers import found
+from krater.api.handlers.live import call_node, ready, run_command
+from krater.api.requests import Answer, Request
+from krater.api.schemas.actions import Execute, ExecuteResize, ResizeConsole
+from krater.api.schemas.answers import ExecuteResult
+from krater.api.schemas.decoding import decode_arguments
+from krater.api.schemas.fields import truth
+from krater.api.specs import split_words
+from krater.bus.messages import OpenAttach, OpenExec, ResizeTerminal
+from krater.errors import Invalid, NotFound
+
+
+async def attach(request: Request) -> Answer:
+    """A URL to attach at, as one JSON string."""
+    asking, workload = await ready(request, "attach")
+    if not workload.spec.containers[0].interactive:
+        raise Invalid(
+            f"Container {workload.id} takes no input: it was not made with interactive=true.",
+            code="no-interactive-flag",
+        )
+    opened = await call_node(request, asking, workload, OpenAttach(workload.id))
+    return found(request.backing.consoles.url(request, workload, opened, "attach"))
+
+
+async def execute(request: Request) -> Answer:
+    """Run a command: now, with what it said as the answer, or (`run=false`) for somebody who comes to talk to it."""
+    ask = await decode_arguments(request, Execute)
+    words = tuple(split_words("command", ask.command))
+    if not words:
+        raise Invalid("command: is empty", field="command")
+    asking, workload = await ready(request, "execute")
+    if truth(ask.run):
+        return await run_command(request, asking, workload, words)
+    tty = truth(ask.interactive) if ask.tty is None else truth(ask.tty)
+    size = (int(ask.h), int(ask.w)) if ask.h is not None and ask.w is not None else None
+    opened = await call_node(request, asking, workload, OpenExec(workload.id, words, tty, size))
+    url = request.backing.consoles.url(request, workload, opened, "exec")
+    return found(ExecuteResult(None, None, opened.session, url))
+
+
+async def execute_resize(request: Request) -> Answer:
+    """Another size for the terminal of a command."""
+    ask = await decode_arguments(request, ExecuteResize)
+    return await _resize(request, "execute_resize", ask.exec_id, ask.h, ask.w)
+
+
+async def resize(request: Request) -> Answer:
+    """Another size for the container's own terminal."""
+    ask = await decode_arguments(request, ResizeConsole)
+    return await _resize(request, "resize", "", ask.h, ask.w)
+
+
+async def _resize(request: Request, operation: str, session: str, rows: int | str, columns: int | str) -> Answer:
+    asking, workload = await ready(request, operation)
+    message = ResizeTerminal(workload.id, session, int(rows), int(columns))
+    try:
+        await call_node(request, asking, workload, message)
+    except NotFound:
+        if not session:
+            raise
+        raise Invalid(
+            f"Container {workload.id} has no command {session} open.", field="exec_id", code="exec-instance-not-found"
+        ) from None
+    return found(None)

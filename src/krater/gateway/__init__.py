@@ -1,0 +1,1 @@
+"""The gateway role: consoles over websockets, for whoever has a ticket. It has neither database nor bus."""
