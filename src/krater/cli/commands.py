@@ -18,6 +18,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("krater.cli.logs:logs", "Print what a container wrote."),
         "exec": ("krater.cli.execute:execute", "Run a command inside a container."),
         "cp": ("krater.cli.copy:cp", "Copy files out of a container, or into one."),
+        "attach": ("krater.cli.execute:attach", "Talk to a container's first process."),
         "start": ("krater.cli.lifecycle:start", "Start containers."),
         "stop": ("krater.cli.lifecycle:stop", "Stop containers."),
         "restart": ("krater.cli.lifecycle:restart", "Restart containers."),

@@ -1,34 +1,91 @@
-"""`krater exec`."""
+"""`krater exec` and `krater attach`."""
 
 import click
 
-from krater.cli.arguments import complete_containers
+from krater.cli.arguments import complete_containers, container_argument
 from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import NOT_RUN, report
+from krater.cli.conversation import Spoken, check_terminal, converse, window_size
+from krater.cli.failures import FAILED, INTERRUPTED, NOT_RUN, complain, report
+from krater.cli.detaching import DEFAULT, read_keys
 from krater.cli.logs import write
 from krater.client import Client, ClientError
 
-NEXT_RELEASE = "Terminals and input come with the next release of Krater; "
+detach_keys_option = click.option(
+    "--detach-keys",
+    metavar="KEYS",
+    default=DEFAULT,
+    show_default=True,
+    help="What to type to leave a terminal without ending what runs in it.",
+)
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("-i", "--interactive", is_flag=True, help="Pass input on (next release).")
-@click.option("-t", "--tty", is_flag=True, help="With a terminal (next release).")
+@click.option("-i", "--interactive", is_flag=True, help="Pass input on.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@detach_keys_option
 @click.argument("container", shell_complete=complete_containers)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_client
-def execute(client: Client, interactive: bool, tty: bool, container: str, command: tuple[str, ...]) -> int:
+def execute(
+    client: Client, interactive: bool, tty: bool, detach_keys: str, container: str, command: tuple[str, ...]
+) -> int:
     """Run a command inside a running container, print its output and end with its exit code.
 
-    The exit code is 125 when the command could not be run at all.
+    With -i it gets your input, with -it a terminal; it ends when you leave. The exit code is 125 when the command could
+    not be run at all.
     """
-    if interactive or tty:
-        raise click.UsageError(NEXT_RELEASE + "run a command that needs neither, without -i and -t.")
+    check_terminal(tty, interactive)
+    keys = read_keys(detach_keys)
     words = command[1:] if command[0] == "--" else command  # as `krater exec web -- ls` is meant
     try:
-        ended = client.containers.execute(client.containers.find(container)["uuid"], words)
+        uuid = client.containers.find(container)["uuid"]
+        if interactive or tty:
+            console = client.containers.open_exec(uuid, words, tty=tty, size=window_size() if tty else None)
+            return _ended(converse(console, tty=tty, interactive=interactive, keys=keys), container)
+        ended = client.containers.execute(uuid, words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except ClientError as error:
         report(error, access_of(click.get_current_context()))
         return NOT_RUN
     write([ended["output"] or ""])
     return ended["exit_code"] or 0
+
+
+@click.command()
+@detach_keys_option
+@container_argument
+@pass_client
+def attach(client: Client, detach_keys: str, container: str) -> int:
+    """Talk to a container's first process, made with -i, and end with its exit code.
+
+    At a terminal, Ctrl-P Ctrl-Q leaves it running; so does Ctrl-C where it has none.
+    """
+    keys = read_keys(detach_keys)
+    try:
+        found = client.containers.find(container)
+        tty = found["tty"]
+        check_terminal(tty, True)
+        console = client.containers.attach(found["uuid"])
+        return _ended(converse(console, tty=tty, interactive=True, keys=keys), container)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ClientError as error:
+        report(error, access_of(click.get_current_context()))
+        return NOT_RUN
+
+
+def _ended(spoken: Spoken, name: str) -> int:
+    """The exit code for how a conversation ended."""
+    if spoken.detached:
+        return 0
+    if spoken.refused:
+        complain(spoken.refused)
+        return NOT_RUN
+    if not spoken.over:
+        complain(f"The connection to {name} was lost.")
+        return FAILED
+    if spoken.exit_code is None:
+        complain(f"The exit code of {name} is not known.")
+        return FAILED
+    return spoken.exit_code

@@ -5,10 +5,11 @@ from typing import Any
 import click
 
 from krater.cli.connection import access_of, pass_client
+from krater.cli.conversation import check_terminal, converse
 from krater.cli.creation import creation_options, wanted
-from krater.cli.execute import NEXT_RELEASE
 from krater.cli.failures import FAILED, INTERRUPTED, NOT_RUN, complain, report
 from krater.cli.interrupts import Interrupts
+from krater.cli.detaching import DEFAULT, read_keys
 from krater.cli.lifecycle import settled
 from krater.cli.logs import write
 from krater.cli.progress import Progress
@@ -28,6 +29,7 @@ REMOVAL_PATIENCE = 15.0
 @click.option("-d", "--detach", is_flag=True, help="Return once it runs, and print its id.")
 @click.option("--rm", "remove", is_flag=True, help="Remove it once it ended.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="With -d: how to print it.")
+@click.option("--detach-keys", metavar="KEYS", default=DEFAULT, show_default=True, help="What leaves a terminal.")
 @creation_options
 @pass_client
 def run(
@@ -36,6 +38,7 @@ def run(
     detach: bool,
     remove: bool,
     form: str,
+    detach_keys: str,
     image: str,
     command: tuple[str, ...],
     **options: Any,
@@ -43,8 +46,10 @@ def run(
     """Run a container and follow its output until it ends; its exit code is then this command's.
 
     The exit code is 125 when it could not be run, 126 and 127 when its command could not be started or was not found.
-    The first Ctrl-C stops the container, the second leaves it alone.
+    The first Ctrl-C stops the container, the second leaves it alone. With -i it gets your input, with -it a terminal,
+    which Ctrl-P Ctrl-Q leaves.
     """
+    keys = read_keys(detach_keys)
     _check(detach, remove, form, options)
     request = wanted(image, command, options)
     if remove and detach:
@@ -52,15 +57,15 @@ def run(
     try:
         if detach:
             return _detached(client, client.containers.run(**request), form)
-        return _Followed(client, remove=remove).run(request)
+        return _Followed(client, remove=remove, keys=keys).run(request)
     except ClientError as error:
         report(error, access_of(click.get_current_context()))
         return NOT_RUN
 
 
 def _check(detach: bool, remove: bool, form: str, options: dict[str, Any]) -> None:
-    if (options["interactive"] or options["tty"]) and not detach:
-        raise click.UsageError(NEXT_RELEASE + "until then -i and -t go with --detach only.")
+    if not detach:
+        check_terminal(options["tty"], options["interactive"])
     if form == "json" and not detach:
         raise click.UsageError("--format json goes with --detach: without it the container's output is printed.")
     if remove and options["restart"] not in (None, "no"):
@@ -107,9 +112,10 @@ def _code_of_failed_start(state: Container) -> int:
 class _Followed:
     """A container whose life is this command's: followed to its end, stopped when we are, removed if asked for."""
 
-    def __init__(self, client: Client, *, remove: bool) -> None:
+    def __init__(self, client: Client, *, remove: bool, keys: bytes = b"") -> None:
         self._client = client
         self._remove = remove
+        self._keys = keys
         self._made: Container | None = None
 
     def run(self, request: Any) -> int:
@@ -133,7 +139,10 @@ class _Followed:
             self._progress.note(f"krater: {trouble(state, made['name'])}")
             return _code_of_failed_start(state)
         try:
-            write(self._client.containers.follow(made["uuid"], sleep=self._interrupts.sleep))
+            if made["interactive"] and not self._talk(made):
+                return 0
+            if not made["interactive"]:
+                write(self._client.containers.follow(made["uuid"], sleep=self._interrupts.sleep))
             ended = self._client.containers.show(made["uuid"])
         except NotFound:
             self._progress.note(f"krater: {made['name']} was removed before it ended.")
@@ -143,6 +152,23 @@ class _Followed:
             self._progress.note(f"  Nothing more is known of {made['name']}.")
             return FAILED
         return self._code(ended)
+
+    def _talk(self, made: Container) -> bool:
+        """Talk to it until it is over; False when the user left it, and it runs on."""
+        try:
+            console = self._client.containers.attach(made["uuid"])
+            spoken = converse(console, tty=made["tty"], interactive=True, keys=self._keys)
+        except Conflict:  # it has ended already: what it said is in its log
+            write([self._client.containers.logs(made["uuid"])])
+            return True
+        if spoken.detached:
+            self._remove = False
+            self._progress.note(f"krater: {made['name']} goes on without us.")
+            return False
+        if spoken.refused:
+            write([self._client.containers.logs(made["uuid"])])
+        self._client.containers.wait(made["uuid"], "over")
+        return True
 
     def _code(self, ended: Container) -> int:
         code = exit_code(ended)

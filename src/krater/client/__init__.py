@@ -6,6 +6,7 @@ Imports nothing else of Krater and only the standard library, so that it can be 
 from krater.client.access import Access, find_access
 from krater.client.answers import Container, Image
 from krater.client.api import Client
+from krater.client.console import Console
 from krater.client.errors import (
     AccessError,
     ApiError,
@@ -34,6 +35,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "Console",
     "Container",
     "Image",
     "InvalidRequest",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Unpack, cast
 
 from krater.client.answers import Action, Container, Executed, NewContainer, Processes, Stats
+from krater.client.console import Console
 from krater.client.errors import Conflict, NotFound, NotSettled
 from krater.client.following import Question, follow
 from krater.client.session import Params, Session, segment
@@ -167,6 +168,22 @@ class Containers:
         words = command if isinstance(command, str) else shlex.join(command)
         body = {"command": words, "run": True, "interactive": False}
         return cast(Executed, self._session.post(_path(container) + "/execute", body=body))
+
+    def attach(self, container: str) -> Console:
+        """Talk to its first process. It goes on when the console is closed."""
+        url = self._session.get(_path(container) + "/attach")
+        return Console(str(url), cacert=self._session.cacert)
+
+    def open_exec(
+        self, container: str, command: str | Sequence[str], *, tty: bool = False, size: tuple[int, int] | None = None
+    ) -> Console:
+        """Start a command inside it to talk to, at a terminal of its own (of `size` rows and columns) if `tty`."""
+        words = command if isinstance(command, str) else shlex.join(command)
+        body: dict[str, object] = {"command": words, "run": False, "interactive": True, "tty": tty}
+        if size is not None:
+            body |= {"h": size[0], "w": size[1]}
+        opened = cast(Executed, self._session.post(_path(container) + "/execute", body=body))
+        return Console(opened["proxy_url"] or "", exec_id=opened["exec_id"] or "", cacert=self._session.cacert)
 
     def top(self, container: str, ps_args: str | None = None) -> Processes:
         """Its processes."""

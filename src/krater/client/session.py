@@ -23,6 +23,7 @@ class Session:
     def __init__(self, transport: Transport, access: Access) -> None:
         self._transport = transport
         self._headers = _headers(access)
+        self.cacert = access.cacert
 
     def get(self, path: str, params: Params | None = None) -> Any:
         """What is at `path`."""
