@@ -117,8 +117,8 @@ class Streams:
             session = await self._admitted(reader)
             if session is not None:
                 await self._serve(session, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ValueError):
-            pass  # the gateway, or what it stands for, is gone
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ValueError, asyncio.CancelledError):
+            pass  # the gateway, or what it stands for, is gone, or we are going
         except Exception:
             _log.exception("a console failed")
         finally:
