@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import bundle, figures, footprint, kernel, lifecycle, logs, machine, reads
+from benchmarks import bundle, consoles, figures, footprint, kernel, lifecycle, logs, machine, reads
 from benchmarks.bare import BareEngine
 from benchmarks.contenders import Contender, Unmeasured
 from benchmarks.docker import DockerApi, DockerDaemon, DockerRun
 from benchmarks.krater import Krater
 
-PARTS = ("start", "delete", "get", "list", "logs", "idle", "memory")
+PARTS = ("start", "delete", "exec", "attach", "consoles", "get", "list", "logs", "idle", "memory")
 FORMATS = {"table": figures.as_table, "markdown": figures.as_markdown, "json": figures.as_json}
 AT_ONCE = 20
 
@@ -74,6 +74,8 @@ def _with_engines(report: figures.Report, directory: Path, chosen: argparse.Name
             lifecycle.measure(report, ready, chosen.parts, turns)
         if "logs" in chosen.parts:
             logs.measure(report, ready, chosen.repeat, chosen.rounds)
+        for krater in (one for one in ready if isinstance(one, Krater)):
+            consoles.measure(report, krater, chosen.parts, chosen.rounds)
         if {"idle", "memory"} & set(chosen.parts):
             # One Docker is enough here: its two contenders share a daemon.
             footprint.measure(report, [one for one in ready if not isinstance(one, DockerApi)], chosen.parts)

@@ -142,7 +142,7 @@ def _raw(wanted: bool) -> Iterator[None]:
 
     previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead stays
         yield
     finally:
         restore()
