@@ -25,6 +25,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /containers/{container}/put_archive": {"params": {"path": "/etc", "data": "AAAA"}},
     "GET /containers/{container}/archive": {"params": {"path": "/etc/motd"}},
     "PUT /containers/{container}/archive": {"params": {"path": "/etc"}, "content": b"tar"},
+    "POST /containers/{container}/execute_resize": {"params": {"exec_id": "e" * 64, "h": "24", "w": "80"}},
+    "POST /containers/{container}/resize": {"params": {"h": "24", "w": "80"}},
     "POST /containers/{container}/rename": {"params": {"name": "other"}},
     "POST /images": {"json": {"repo": "alpine"}},
     "POST /networks": {"json": {"name": "mine"}},

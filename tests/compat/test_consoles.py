@@ -58,8 +58,9 @@ def test_zuns_clients_exec(server: Server, client: type) -> None:
 def test_zun_runs_interactively(server: Server) -> None:
     screen = zun(server, "run", "-i", "--name", "zun-inter", "--cpu", "0.1", "--memory", "32", "busybox", "sh")
     screen.until("press Enter")
-    screen.type("echo $((40+2))\n")
+    screen.until("# ")
+    screen.type("echo $((40+2))\r")
     screen.until("42")
-    screen.type("exit\n")
+    screen.type("exit\r")
     assert screen.ended() == 0
     ends_up(server, "zun-inter", "Stopped")

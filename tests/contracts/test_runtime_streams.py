@@ -180,6 +180,10 @@ async def test_a_terminal_of_a_container_can_be_resized(node: Node, engine: Engi
     stream.end_input()
     await stream.close()
     assert (await engine.inspect(container)).state is ContainerState.RUNNING  # type: ignore[union-attr]
+    again = await engine.attach(container)
+    await again.write(b"y\n")
+    await until_said(again, b"y")
+    await again.close()
 
 
 async def test_what_does_not_run_has_no_streams(engine: Engine) -> None:  # noqa: F811

@@ -57,6 +57,8 @@ def claims(**changes: object) -> dict[str, object]:
         "kind": "attach",
         "expires": CLOCK.now.timestamp() + 60,
         "nonce": "n",
+        "address": "unix:streams.sock",
+        "secret": "5",
     }
     return {**good, **changes}
 

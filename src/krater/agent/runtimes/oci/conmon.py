@@ -118,7 +118,7 @@ class Conmon:
         if tty:
             yield "--terminal"
             if interactive:
-                yield "--stdin"
+                yield from ("--stdin", "--leave-stdin-open")  # else conmon takes no more after the first who leaves
 
 
 def _input() -> tuple[int, int]:
