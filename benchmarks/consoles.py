@@ -96,7 +96,9 @@ def _attach(report: Report, krater: Krater) -> None:
         server.ask("DELETE", f"/v1/containers/{container}?force=true")
     bare, ours = (percentile(rate, 0.5) for rate in rates.values())
     report.rows.append(Row("attach", "output flat out", "conmon's socket", bare, "MB/s", samples=TURNS))
-    check = Check(" x bare", ours / bare, 0.5, at_most=False) if ours < 100 else Check(" MB/s", ours, 100, at_most=False)
+    check = (
+        Check(" x bare", ours / bare, 0.5, at_most=False) if ours < 100 else Check(" MB/s", ours, 100, at_most=False)
+    )
     report.rows.append(
         Row("attach", "output flat out", "krater, gateway", ours, "MB/s", samples=TURNS, checks=(check,))
     )

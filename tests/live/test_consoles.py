@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.live
 
 SHELL = ["sh"]
 TERMINAL = {"interactive": True, "tty": True}
+MARKS = (str(10**6 + os.getpid()), str(2 * 10**6 + os.getpid()))  # seconds nobody else on this machine sleeps
 
 
 def krater(server: Server, *words: str) -> Screen:
@@ -29,7 +31,12 @@ def krater(server: Server, *words: str) -> Screen:
 
 def piped(server: Server, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [str(BIN / "krater"), *words], input=given, env=server.environment, capture_output=True, timeout=120, check=False
+        [str(BIN / "krater"), *words],
+        input=given,
+        env=server.environment,
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -167,7 +174,7 @@ def own() -> Iterator[Server]:
 
 def test_kill_9_in_the_middle_leaves_nothing_and_containers_run_on(own: Server) -> None:
     client = own.client()
-    made = {"image": "busybox", "memory": 32, "cpu": 0.1, "interactive": True}
+    made: dict[str, Any] = {"image": "busybox", "memory": 32, "cpu": 0.1, "interactive": True}
     terminal = client.containers.run(**made, command=SHELL, tty=True)["uuid"]
     pipe = client.containers.run(**made, command=["cat"])["uuid"]
     for container in (terminal, pipe):
@@ -176,15 +183,15 @@ def test_kill_9_in_the_middle_leaves_nothing_and_containers_run_on(own: Server) 
     screen.until("# ")
     consoles = [
         client.containers.attach(pipe),
-        client.containers.open_exec(terminal, ["sleep", "7771"]),
-        client.containers.open_exec(pipe, ["sleep", "7772"], tty=True),
+        client.containers.open_exec(terminal, ["sleep", MARKS[0]]),
+        client.containers.open_exec(pipe, ["sleep", MARKS[1]], tty=True),
     ]
-    for word in ("7771", "7772"):
+    for word in MARKS:
         eventually(lambda word=word: _processes_with(word))  # type: ignore[misc]
     own.kill()
     assert screen.ended() == 1
     own.start()
-    for word in ("7771", "7772"):
+    for word in MARKS:
         eventually(lambda word=word: not _processes_with(word))  # type: ignore[misc]
     for container in (terminal, pipe):
         ends_up(own, container, "Running")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from krater.cli.keys import DetachKeys, read_keys
+from krater.cli.detaching import DetachKeys, read_keys
 from krater.client import console
 from krater.gateway.origins import is_allowed
 from krater.gateway.proxy import whole_letters

@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from krater.cli.detaching import DetachKeys
+from krater.cli.interrupts import Interrupts
 from krater.client.console import STDERR, Console
 
 _PIECE = 65536
@@ -44,14 +45,17 @@ def check_terminal(tty: bool, interactive: bool) -> None:
         raise click.UsageError("-i and -t together need a terminal as input; for a pipe, -i alone is right.")
 
 
-def converse(console: Console, *, tty: bool, interactive: bool, keys: bytes = b"") -> Spoken:
+def converse(
+    console: Console, *, tty: bool, interactive: bool, keys: bytes = b"", interrupts: Interrupts | None = None
+) -> Spoken:
     """Until the process ends, the keys are typed, or the connection is lost."""
     with console, _raw(tty and interactive), _Bell() as bell:
         if tty:
             _tell_size(console)
         reader = threading.Thread(target=_write_all, args=(console, bell), daemon=True)
         reader.start()
-        detached = _read_all(console, bell, tty=tty, interactive=interactive, keys=DetachKeys(keys))
+        hands = _Hands(console, bell, DetachKeys(keys), interrupts)
+        detached = hands.work(tty=tty, interactive=interactive)
         if not detached:
             reader.join()
         return Spoken(detached, console.is_over, console.exit_code, console.refused)
@@ -93,27 +97,42 @@ def _write_all(console: Console, bell: _Bell) -> None:
         bell.ring(b"e")
 
 
-def _read_all(console: Console, bell: _Bell, *, tty: bool, interactive: bool, keys: DetachKeys) -> bool:
-    """Hand on what is typed. Whether the keys were."""
-    watched = [bell.reader, *([0] if interactive else [])]
-    while True:
-        ready, _, _ = select.select(watched, [], [])
-        if bell.reader in ready:
-            rung = os.read(bell.reader, 64)
-            if b"e" in rung:
-                return False
-            if tty:
-                _tell_size(console)
-        if 0 in ready:
-            typed = os.read(0, _PIECE)
-            content, is_detached = keys.feed(typed) if tty else (typed, False)
-            if content:
-                console.send(content)
-            if is_detached:
-                return True
-            if not typed:
-                watched.remove(0)
-                console.end_input()
+@dataclass(frozen=True, slots=True)
+class _Hands:
+    """What comes from this side."""
+
+    console: Console
+    bell: _Bell
+    keys: DetachKeys
+    interrupts: Interrupts | None
+
+    def work(self, *, tty: bool, interactive: bool) -> bool:
+        """Hand on what is typed until all has been said. Whether the keys were typed instead."""
+        asked = self.interrupts.descriptor if self.interrupts is not None else self.bell.reader
+        watched = [self.bell.reader, asked, *([0] if interactive else [])]
+        while True:
+            ready, _, _ = select.select(watched, [], [])
+            if self.interrupts is not None and asked in ready:
+                self.interrupts.sleep(0)
+            if self.bell.reader in ready:
+                if b"e" in os.read(self.bell.reader, 64):
+                    return False
+                if tty:
+                    _tell_size(self.console)
+            if 0 in ready:
+                typed = os.read(0, _PIECE)
+                if self._hand_on(typed, tty=tty):
+                    return True
+                if not typed:
+                    watched.remove(0)
+
+    def _hand_on(self, typed: bytes, *, tty: bool) -> bool:
+        content, is_detached = self.keys.feed(typed) if tty else (typed, False)
+        if content:
+            self.console.send(content)
+        if not typed:
+            self.console.end_input()
+        return is_detached
 
 
 def _tell_size(console: Console) -> None:

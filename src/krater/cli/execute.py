@@ -5,8 +5,8 @@ import click
 from krater.cli.arguments import complete_containers, container_argument
 from krater.cli.connection import access_of, pass_client
 from krater.cli.conversation import Spoken, check_terminal, converse, window_size
-from krater.cli.failures import FAILED, INTERRUPTED, NOT_RUN, complain, report
 from krater.cli.detaching import DEFAULT, read_keys
+from krater.cli.failures import FAILED, INTERRUPTED, NOT_RUN, complain, report
 from krater.cli.logs import write
 from krater.client import Client, ClientError
 

@@ -28,6 +28,11 @@ class Interrupts:
                 raise KeyboardInterrupt
             self.on_first()
 
+    @property
+    def descriptor(self) -> int:
+        """Readable once it was interrupted: then `sleep` does what is to be done."""
+        return self._reader
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count > 1:

@@ -7,9 +7,9 @@ import click
 from krater.cli.connection import access_of, pass_client
 from krater.cli.conversation import check_terminal, converse
 from krater.cli.creation import creation_options, wanted
+from krater.cli.detaching import DEFAULT, read_keys
 from krater.cli.failures import FAILED, INTERRUPTED, NOT_RUN, complain, report
 from krater.cli.interrupts import Interrupts
-from krater.cli.detaching import DEFAULT, read_keys
 from krater.cli.lifecycle import settled
 from krater.cli.logs import write
 from krater.cli.progress import Progress
@@ -157,7 +157,7 @@ class _Followed:
         """Talk to it until it is over; False when the user left it, and it runs on."""
         try:
             console = self._client.containers.attach(made["uuid"])
-            spoken = converse(console, tty=made["tty"], interactive=True, keys=self._keys)
+            spoken = converse(console, tty=made["tty"], interactive=True, keys=self._keys, interrupts=self._interrupts)
         except Conflict:  # it has ended already: what it said is in its log
             write([self._client.containers.logs(made["uuid"])])
             return True

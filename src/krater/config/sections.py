@@ -78,7 +78,7 @@ class GatewaySettings:
     tls_key: str = _option("", "File of its key (PEM). Empty: it is in the certificate's file.")
     idle_timeout: float = _option(14400.0, "Seconds of silence after which a session is closed; 0: never.", min=0)
     session_timeout: float = _option(86400.0, "Seconds until any session is closed; 0: never.", min=0)
-    ticket_lifetime: float = _option(60.0, "Seconds within which a console must be opened after asking for it.", min=1)
+    ticket_lifetime: float = _option(60.0, "Seconds to open a console after asking for it.", min=1, max=60)
     most_sessions: int = _option(5000, "Sessions at once.", min=1)
 
 
