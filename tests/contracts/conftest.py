@@ -1,12 +1,15 @@
 """What all contract tests share: every adapter of the store passes the same tests."""
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from krater.store.interfaces import Store
 from krater.store.sql import SqlStore
+from tests.support.consoles import Joined
 from tests.support.stores import Clock
 
 
@@ -22,3 +25,18 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) ->
     opened = await SqlStore.open(f"{request.param}:///{tmp_path}/krater.sqlite", now=clock)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def console_directory() -> Iterator[str]:
+    """A directory with a short name, for sockets."""
+    made = tempfile.mkdtemp(prefix="kr-", dir="/tmp")
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+async def joined(console_directory: str) -> AsyncIterator[Joined]:
+    """A gateway and a node."""
+    async with Joined(console_directory).running() as made:
+        yield made
