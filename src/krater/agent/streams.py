@@ -17,7 +17,7 @@ import structlog
 from krater.agent.pumps import pump_output, take_input
 from krater.agent.runtimes.interfaces import Engine, Stream
 from krater.bus.messages import OpenExec
-from krater.errors import KraterError, NotFound, Unavailable
+from krater.errors import KraterError, NotFound, Permanent, Unavailable
 from krater.model import frames
 from krater.model.frames import Opened
 
@@ -28,6 +28,7 @@ OPEN_FOR: Final = 75.0  # a little longer than a ticket for it is good
 HELLO_WITHIN: Final = 10.0
 MOST_OF_ONE_CONTAINER: Final = 128
 _HELLO_SIZE: Final = 64
+_LONGEST_PATH: Final = 107  # what the kernel takes for a socket
 _LIMIT: Final = 256 * 1024
 
 
@@ -106,6 +107,8 @@ class Streams:
         directory = Path(self._directory)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = str(directory / SOCKET)
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            raise Permanent(f"[DEFAULT] run_directory: {directory} is too long a path for a socket in it")
         Path(path).unlink(missing_ok=True)
         return path
 

@@ -149,6 +149,9 @@ class Gateway:
         log.info("console opened")
         try:
             closing = await session.run()
+        except Exception:
+            log.exception("a console failed")
+            closing = Closing(FAILED, "the gateway failed")
         finally:
             self._sessions.discard(session)
             log.info("console closed")
