@@ -44,6 +44,7 @@ from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
 from krater.cloud.local.own_volumes import LocalOwnVolumes
 from krater.cloud.local.rekeying import rotate
+from krater.cloud.local.security_groups import LocalSecurityGroups
 from krater.cloud.local.vault import LocalVault
 from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
@@ -282,6 +283,7 @@ class Embedded:
             vault=vault,
             projects=identity.list_all_projects,
             consoles=consoles,
+            security_groups=LocalSecurityGroups(store),
         )
         return _Server(
             uvicorn.Config(

@@ -168,9 +168,14 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"nets": [{"network": "nowhere"}]}, 404, "", "nowhere"),
     ({"nets": [{"port": "nothing"}]}, 404, "", "nothing"),
     ({"mounts": [{"source": "v", "destination": "/d"}]}, 404, "volume-not-found", "volume v"),
-    ({"security_groups": ["web"]}, 501, "not-implemented", "security_groups: "),
-    ({"exposed_ports": {"80/tcp": {}}}, 501, "not-implemented", "exposed_ports: "),
     ({"registry": "mine"}, 404, "registry-not-found", "mine"),
+    ({"security_groups": ["web"]}, 400, "security-group-not-found", "security_groups: "),
+    ({"security_groups": "web"}, 400, "schema-validation-error", "security_groups: expected a list"),
+    ({"security_groups": [""]}, 400, "schema-validation-error", "security_groups"),
+    *(
+        ({"exposed_ports": {text: {}}}, 400, "schema-validation-error", "exposed_ports: ")
+        for text in ("", "/", "0", "65536", "http", "80/", "80/sctp", "-1", "80/tcp/x", "\uff18\uff10")
+    ),
     ({"image_driver": "glance"}, 501, "not-implemented", "image_driver: "),
     ({"image_driver": "podman"}, 400, "schema-validation-error", "image_driver: expected docker or glance"),
     ({"exposed_ports": {"80": {}}, "security_groups": ["default"]}, 400, "invalid", "security_groups"),

@@ -1,5 +1,6 @@
 """Who may do what: over the whole route table, and with an operator's own rules."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from krater.config import ApiSettings, Settings
 from krater.errors import Invalid, NotFound
 from krater.model.network import Port
 from krater.model.registry import Registry
+from krater.model.security import Direction, SecurityRule
 from krater.model.volume import Volume
 from krater.store.interfaces import EVERYBODY, Tx
 from tests.support.api import FakeAgent, World, open_world
@@ -35,6 +37,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "PATCH /registries/{registry}": {"json": {"registry": {"name": "some"}}},
     "POST /volumes": {"json": {"name": "mine", "size": 1}},
     "PATCH /volumes/{volume}": {"json": {"size": 3}},
+    "POST /containers/{container}/add_security_group": {"params": {"name": "none"}},
+    "POST /containers/{container}/remove_security_group": {"params": {"name": "none"}},
+    "POST /containers/{container}/network_detach": {"params": {"port": "none"}},
+    "POST /security_groups": {"json": {"name": "mine"}},
+    "POST /security_groups/{group}/rules": {"json": {"protocol": "tcp"}},
     "PUT /services/force_down": {"params": {"forced_down": "False"}},
 }
 WHO = ("ann", "carl", "reader", "bob", "admin")
@@ -49,9 +56,9 @@ async def ask(world: World, route: Route, container: str, who: str, *, minor: in
     """A request that is right in all but who makes it."""
     versions = route.versions or ALL
     values = {"container": container, "request": "req-x", "host": "rack-1", "network": "default", "port": "port-1"}
-    values |= {"project": "p-kitchen", "volume": "volume-1"}
+    values |= {"project": "p-kitchen", "volume": "volume-1", "group": "default", "rule": "rule-1"}
     path = ("/v1" if route.versions else "") + route.path
-    for name in (*values, "image", "project", "name", "capsule", "registry"):
+    for name in re.findall("{(.*?)}", path):
         path = path.replace(f"{{{name}}}", values.get(name, "some"))
     arguments = dict(ARGUMENTS.get(key(route), {}))
     if route.path.startswith("/services/") or key(route) == "DELETE /services":
@@ -72,7 +79,8 @@ def expected(route: Route, who: str) -> str:
         return "forbidden"
     if who == "bob" and "{project}" in route.path:
         return "forbidden"
-    if who == "bob" and any(name in route.path for name in ("{container}", "{port}", "{registry}", "{volume}")):
+    hidden = ("{container}", "{port}", "{registry}", "{volume}", "{rule}")
+    if who == "bob" and any(name in route.path for name in hidden):
         return "hidden"
     return "allowed"
 
@@ -94,6 +102,8 @@ async def test_the_default_rules_over_all_routes(world: World, route: Route) -> 
             await add_registry(world)
         if "{volume}" in route.path:
             await add_volume(world, "p-office" if who == "admin" else "p-kitchen")
+        if "{rule}" in route.path:
+            await add_rule(world, "p-office" if who == "admin" else "p-kitchen")
         answer = await ask(world, route, id, who)
         want = expected(route, who)
         if route.path.endswith("{request}") and want == "allowed":
@@ -133,6 +143,18 @@ async def add_volume(world: World, project: str) -> None:
     def add(tx: Tx) -> None:
         tx.volumes.remove("volume-1")
         tx.volumes.add(Volume("volume-1", "one", project, 1, world.clock()))
+
+    await world.store.write(add)
+
+
+async def add_rule(world: World, project: str) -> None:
+    """A rule in the default group of this project, called rule-1."""
+
+    def add(tx: Tx) -> None:
+        with suppress(NotFound):
+            tx.security_groups.delete_rule(EVERYBODY, "rule-1")
+        group = tx.security_groups.ensure_default(project)
+        tx.security_groups.add_rule(group.id, SecurityRule("rule-1", Direction.INGRESS, 4, "tcp", 1, 1))
 
     await world.store.write(add)
 

@@ -151,7 +151,7 @@ async def test_two_projects_ranges_never_overlap(subject: Subject) -> None:
     assert same == []
 
 
-async def test_several_cards_are_numbered_and_one_leads_out(subject: Subject) -> None:
+async def test_several_cards_are_numbered_and_all_but_internal_ones_lead_out(subject: Subject) -> None:
     await subject.add_network(network("inside", internal=True))
     await subject.add_network(network("a", cidr="10.98.0.0/24"))
     await subject.add_network(network("b", cidr="10.97.0.0/24"))
@@ -160,7 +160,7 @@ async def test_several_cards_are_numbered_and_one_leads_out(subject: Subject) ->
     assert [(n.network, n.name, n.default_route) for n in nics] == [
         ("inside", "eth0", False),
         ("a", "eth1", True),
-        ("b", "eth2", False),
+        ("b", "eth2", True),
     ]
     assert nics[0].internal
 

@@ -387,3 +387,14 @@ async def test_stats_know_the_limit(node: Node, engine: Engine) -> None:
     found = await engine.stats(await running(node, engine, config(memory=32)))
     assert found.memory_limit == 32 << 20
     assert 0 < found.memory_used <= found.memory_limit
+
+
+async def test_names_may_be_told_at_any_time(node: Node, engine: Engine) -> None:
+    made = config()
+    await engine.tell_names(made.id, ("10.0.0.1",), ())
+    await engine.create(made)
+    await engine.tell_names(made.id, ("10.0.0.1",), (("10.0.0.2", "me"),))
+    await engine.start(made.id, 1, 0, node.netns)
+    before = await seen(engine, made.id)
+    await engine.tell_names(made.id, ("10.0.0.3",), (("10.0.0.4", "me"),))
+    assert await seen(engine, made.id) == before

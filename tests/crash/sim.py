@@ -158,6 +158,13 @@ def _judge_network(table: Table, assignment: Assignment, is_busy: bool) -> list[
     cards = set(table.network.sandboxes.get(assignment.workload, {}))
     if cards != ({nic.port for nic in assignment.nics} if is_busy else set()):
         return [f"has cards {cards}"]
+    for spec in assignment.containers if is_busy else ():
+        hosts = tuple(address for address, _ in table.world.containers[spec.id].config.hosts)
+        if hosts != tuple(a.address for nic in assignment.nics for a in nic.addresses):
+            return [f"knows itself as {hosts}"]
+    guarded = {port: groups for port, groups in table.network.asked.items() if port in cards}
+    if guarded != {nic.port: nic.groups for nic in assignment.nics if nic.port in cards}:
+        return [f"is guarded as {guarded}"]
     if not is_busy and assignment.workload in table.network.sandboxes:
         return ["has a sandbox for nothing"]
     return []

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from krater.model.volume import Attachment, MountRequest
 from krater.model.workload import Desired, RestartName, RestartPolicy
 from tests.crash.sim import Sim
-from tests.support.agent import altered, assignment_of, spec_of
+from tests.support.agent import altered, assignment_of, nic_of, spec_of
 
 pytestmark = pytest.mark.looptime
 
@@ -29,7 +30,10 @@ def with_mounts(*command: str, **more: Any) -> Any:
     return assignment_of(ONE, containers=(first, spec_of("b" * 32, mounts=MOUNTS[:1])), volumes=(NEW,), **more)
 
 
-# Each story is a first assignment and the intents that follow.
+BACK = nic_of("port-back", "net-2", "eth1", 77)
+GUARDED = replace(BACK, groups=("web",))
+
+# Each story is a first assignment and the intents that follow, with other `nics` where there are any.
 STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "run": (lambda: assignment_of(ONE), []),
     "create": (lambda: assignment_of(ONE, desired=Desired.CREATED, run=0), []),
@@ -41,6 +45,14 @@ STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "pause": (lambda: assignment_of(ONE), [{"desired": PAUSED}, {"desired": RUNNING}]),
     "delete": (lambda: assignment_of(ONE), [{"desired": REMOVED}]),
     "delete at once": (lambda: assignment_of(ONE), [{"desired": REMOVED, "grace": 0}]),
+    "networks": (
+        lambda: assignment_of(ONE),
+        [{"nics": (nic_of(f"port-{ONE[:8]}"), BACK)}, {"nics": (GUARDED,)}, {"nics": ()}],
+    ),
+    "networks while it is down": (
+        lambda: assignment_of(ONE),
+        [{"desired": STOPPED}, {"nics": (GUARDED,)}, {"desired": RUNNING, "run": 2}],
+    ),
     "restart": (
         lambda: assignment_of(ONE, "exit-after", "3", "1", restart=RestartPolicy(RestartName.ON_FAILURE, 2)),
         [],
@@ -66,7 +78,8 @@ async def tell(name: str, ends: list[int | None]) -> tuple[int, int]:
         await sim.table.controller.want(wanted)
         for intent in intents:
             await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
-            wanted = altered(wanted, **intent)
+            changes = dict(intent)
+            wanted = altered(replace(wanted, nics=changes.pop("nics", wanted.nics)), **changes)
             await sim.table.controller.want(wanted)
         await asyncio.sleep(_LONG_ENOUGH)
         effects = sim.life.effects

@@ -16,6 +16,7 @@ from krater.errors import NotFound, Permanent
 from krater.model.registry import Login
 from krater.store.sql import SqlStore
 from tests.contracts.test_store_registries import registry
+from tests.support.control import SilentBus
 from tests.support.stores import Clock, placed, spec, workload
 
 
@@ -60,7 +61,7 @@ async def test_assignments_hold_full_names_and_no_passwords(tmp_path: Path, vaul
     store = await opened(tmp_path)
     await one(store, vault)
     clock = Clock()
-    endpoint = Endpoint(store, Nodes(store, 60, clock, lambda _: None), clock, lambda _: None)
+    endpoint = Endpoint(store, SilentBus(), Nodes(store, 60, clock, lambda _: None), clock, lambda _: None)
     answer = await endpoint.pull(Pull(placed().node or ""))
     [given] = answer.assignments
     assert given.containers[0].image == "a.example:5000/app:latest"

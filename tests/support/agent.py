@@ -5,7 +5,7 @@ Everything but the agent survives its "crash", as it would in life: engine world
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from krater.config import AgentSettings
 from krater.errors import Unavailable
 from krater.model.assignment import Assignment, Report
 from krater.model.network import Address, Nic
+from krater.model.security import GroupRules
 from krater.model.volume import Attachment
 from krater.model.workload import ContainerSpec, Desired, Intent, Resources, RestartPolicy
 
@@ -115,7 +116,7 @@ class StandIn:
         if self.is_down:
             raise Unavailable("nobody answers")
         match message:
-            case Pull(_, workloads):
+            case Pull(_, workloads, _):
                 return self._pull(workloads)
             case SendReports(_, reports):
                 for report in reports:
@@ -231,6 +232,10 @@ class HookedVif(FakeVif):
     async def unplug(self, sandbox: str, port: str) -> None:
         """Hooked."""
         await self._around("unplug", sandbox, super().unplug(sandbox, port))
+
+    async def guard(self, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool = False) -> None:
+        """Hooked."""
+        await self._around("guard", "", super().guard(groups, nics, is_all=is_all))
 
     async def plugged(self) -> dict[str, frozenset[str]]:
         """Hooked."""

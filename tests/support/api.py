@@ -37,6 +37,7 @@ from krater.cloud.interfaces import Caller, Credentials, PasswordCredentials, To
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
 from krater.cloud.local.own_volumes import LocalOwnVolumes
+from krater.cloud.local.security_groups import LocalSecurityGroups
 from krater.cloud.local.vault import LocalVault
 from krater.cloud.local.volumes import LocalVolumes
 from krater.config import Settings
@@ -266,6 +267,7 @@ async def open_world(
         own_networks=LocalOwnNetworks(store, chosen.network, networks),
         vault=LocalVault(directory / "secret.keys"),
         own_volumes=LocalOwnVolumes(store, chosen.volumes, clock),
+        security_groups=LocalSecurityGroups(store),
     )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=("192.0.2.7", 40000))
     async with httpx2.AsyncClient(transport=transport, base_url="http://krater.test:9517") as client:

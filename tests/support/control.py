@@ -144,7 +144,7 @@ class World:
         self.workloads = Workloads(settings, self.store, self.bus, self.networks, self.allocations, self.volumes, now)
         down_after = settings.controller.node_down_after
         self.watcher = Nodes(self.store, down_after, now, self.woken.append)
-        self.endpoint = Endpoint(self.store, self.watcher, now, self.woken.append)
+        self.endpoint = Endpoint(self.store, self.bus, self.watcher, now, self.woken.append)
         keep = settings.controller.keep_actions
         self.garbage = Garbage(self.store, self.networks, self.allocations, self.volumes, keep, keep, now)
 

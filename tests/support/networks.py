@@ -27,6 +27,7 @@ def card(
     ipv6: bool = False,
     default_route: bool = True,
     mtu: int = 1500,
+    groups: tuple[str, ...] | None = None,
 ) -> Nic:
     """Card `number` (from 2) of the network 10.211.<third>.0/24, and fd4b:<third>::/64 when asked."""
     addresses = [Address(f"10.211.{third}.{number}", 24, f"10.211.{third}.1")]
@@ -44,6 +45,7 @@ def card(
         internal=internal,
         default_route=default_route,
         mtu=mtu,
+        groups=groups,
     )
 
 
@@ -63,6 +65,11 @@ def bridges_left(instance: str) -> list[str]:
 def has_table(instance: str) -> bool:
     """Whether the instance's table is there."""
     return f"table inet {table_name(Marks(instance))}" in nft("list tables").splitlines()
+
+
+def has_guards(instance: str) -> bool:
+    """Whether anything of the instance's security groups is there."""
+    return f"{table_name(Marks(instance))}_groups" in nft("list tables")
 
 
 def nft(command: str) -> str:

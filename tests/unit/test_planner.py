@@ -53,12 +53,12 @@ LATE = world_of(seen_of(EXITED, exit_code=0, finished_at=NOW))
     ("intent", "world", "steps"),
     [
         ({}, NOTHING, ["ensure_image", "create", "make_sandbox", "plug", "start"]),
-        ({}, IDLE, ["make_sandbox", "plug", "start"]),
+        ({}, IDLE, ["make_sandbox", "tell_names", "plug", "start"]),
         ({}, UP, []),
         ({}, FROZEN, ["resume"]),
         ({}, DOWN, []),
         ({}, LATE, ["remove_sandbox"]),
-        ({"run": 2}, DOWN, ["make_sandbox", "plug", "start"]),
+        ({"run": 2}, DOWN, ["make_sandbox", "tell_names", "plug", "start"]),
         ({"run": 2}, UP, ["stop", "start"]),
         ({"run": 2}, FROZEN, ["stop", "start"]),
         ({"rebuild": 1}, UP, ["ensure_image", "stop", "remove", "create", "start"]),
@@ -102,7 +102,7 @@ def test_nothing_is_gone_while_a_card_is_left() -> None:
 
 def test_a_started_process_has_all_its_cards_and_only_those() -> None:
     world = world_of(seen_of(CREATED, run=0), ports=frozenset({"old"}))
-    assert names(planned(assignment_of(ONE), world)) == ["unplug", "plug", "start"]
+    assert names(planned(assignment_of(ONE), world)) == ["tell_names", "unplug", "plug", "start"]
 
 
 def test_a_running_process_whose_namespace_lost_its_name_is_left_alone() -> None:
@@ -175,7 +175,7 @@ def test_a_failed_start_is_final_until_a_new_run() -> None:
     found = planned(assignment_of(ONE, restart=ALWAYS), world_of(failed, network=False))
     assert (found.settled, found.failure) == (True, "no such file")
     again = planned(altered(assignment_of(ONE), run=2), world_of(failed, network=False))
-    assert names(again) == ["make_sandbox", "plug", "start"]
+    assert names(again) == ["make_sandbox", "tell_names", "plug", "start"]
     stopped = planned(altered(assignment_of(ONE), desired=Desired.STOPPED), world_of(failed, network=False))
     assert stopped.failure is None
 

@@ -13,6 +13,7 @@ from krater.bus.interfaces import Handler
 from krater.bus.messages import (
     Exec,
     ExecAnswer,
+    GroupsChanged,
     ImagesChanged,
     Logs,
     LogsAnswer,
@@ -64,6 +65,7 @@ class Endpoint:
         """What is served, by message."""
         return {
             WorkloadChanged: self._workload_changed,
+            GroupsChanged: self._groups_changed,
             ImagesChanged: self._anything_changed,
             VolumesChanged: self._anything_changed,
             Exec: self._exec,
@@ -79,6 +81,9 @@ class Endpoint:
 
     async def _workload_changed(self, message: WorkloadChanged) -> None:
         self._sync.hint(message.workload)
+
+    async def _groups_changed(self, message: GroupsChanged) -> None:
+        self._sync.hint_groups(message.groups)
 
     async def _anything_changed(self, _: ImagesChanged | VolumesChanged) -> None:
         self._sync.hint_all()

@@ -25,6 +25,7 @@ from krater.agent.steps import (
     Start,
     Step,
     Stop,
+    TellNames,
     Unplug,
     Update,
     groups,
@@ -133,6 +134,8 @@ class Executor:
                 await self._prepare(work, step)
             case MakeSandbox() | Plug() | Unplug() | RemoveSandbox():
                 await self._connect(work.workload, step)
+            case TellNames(container):
+                await self._tell_names(work, container)
             case ConnectVolume() | PlaceFiles() | Disconnect():
                 await self._at_length(self._mounting.take(work.workload, step))
             case Start(container, run, attempt):
@@ -167,6 +170,14 @@ class Executor:
         elif work.assignment is not None:
             config = self._configure(work.assignment, step, self._observer.path(work.workload))
             await self._runtime.create(config)
+
+    async def _tell_names(self, work: Work, container: str) -> None:
+        if work.assignment is None:
+            return
+        for spec in work.assignment.containers:
+            if spec.id == container:
+                config = self._configure(work.assignment, Create(spec, 0), "")
+                await self._runtime.tell_names(container, config.nameservers, config.hosts)
 
     async def _adjust(self, step: Pause | Resume | Update) -> None:
         match step:

@@ -23,6 +23,7 @@ from krater.agent.steps import (
     Start,
     Step,
     Stop,
+    TellNames,
     Unplug,
     Update,
 )
@@ -170,8 +171,10 @@ def _network_steps(assignment: Assignment, seen: ObservedWorkload, courses: list
     wanted = {nic.port for nic in assignment.nics}
     ports = seen.ports if seen.sandbox is not None else frozenset()
     made: list[Step] = [MakeSandbox()] if seen.sandbox is None else []
-    gone: list[Step] = [Unplug(port) for port in sorted(ports - wanted)]
-    return made + gone + [Plug(nic) for nic in assignment.nics if nic.port not in ports]
+    changes: list[Step] = [Unplug(port) for port in sorted(ports - wanted)]
+    changes += [Plug(nic) for nic in assignment.nics if nic.port not in ports]
+    told: list[Step] = [TellNames(c.spec.id) for c in courses if not c.create and c.spec.id in seen.containers]
+    return made + (told if changes else []) + changes
 
 
 def _mount_steps(assignment: Assignment, seen: ObservedWorkload, courses: list[_Course]) -> list[Step]:

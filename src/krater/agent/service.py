@@ -14,6 +14,7 @@ import structlog
 from krater.agent.archives import Archives
 from krater.agent.endpoint import Endpoint
 from krater.agent.executor import Executor, unexpected
+from krater.agent.guarding import Guarding
 from krater.agent.health import HealthChecks
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.inventory import read_inventory, split_processors
@@ -104,7 +105,15 @@ class Agent:
         )
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
         self._sync = Sync(
-            node, bus, self._workloads, observer, self._reporter, self._images, self._volume_tasks, settings.resync
+            node,
+            bus,
+            self._workloads,
+            observer,
+            self._reporter,
+            self._images,
+            self._volume_tasks,
+            settings.resync,
+            Guarding(vif).keep,
         )
         self._archives = Archives(runtime, lambda: self._is_open)
         self._streams = Streams(runtime, run_directory, settings.most_sessions)
@@ -115,8 +124,7 @@ class Agent:
         """Live. Requests are answered from the first moment, also while the engine is not there yet."""
         project = self._workloads.project
         endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project, self._streams)
-        self._bus.serve(node_target(self._node), endpoint.handlers())
-        self._bus.serve(node_target(self._node), self._archives.handlers())
+        self._bus.serve(node_target(self._node), {**endpoint.handlers(), **self._archives.handlers()})
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._open()

@@ -55,6 +55,16 @@ class MakeSandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class TellNames:
+    """Have a container know its addresses and name servers: before cards come or go, so that no crash leaves it out."""
+
+    container: str
+    name: ClassVar[str] = "tell_names"
+    word: ClassVar[str] = ""
+    lane: ClassVar[str] = NETWORK_LANE
+
+
+@dataclass(frozen=True, slots=True)
 class Plug:
     """Connect a network card."""
 
@@ -190,6 +200,7 @@ Step = (
     EnsureImage
     | Create
     | MakeSandbox
+    | TellNames
     | Plug
     | Unplug
     | VolumeStep

@@ -6,6 +6,7 @@ answer may anything unknown be removed.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -17,6 +18,7 @@ from krater.agent.volume_tasks import VolumeTasks
 from krater.agent.workloads import Workloads
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import Pull, PullAnswer
+from krater.errors import Failed
 
 _log = structlog.get_logger(__name__)
 
@@ -24,8 +26,15 @@ _TIMEOUT = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 
 
+Guard = Callable[[PullAnswer], Awaitable[None]]
+
+
+async def _nothing(_: PullAnswer) -> None:
+    """There are no rules to keep."""
+
+
 class Sync:
-    """Keeps what is asked of the node up to date. `publish` is called when that changed."""
+    """Keeps what is asked of the node up to date. `guard` has the rules of security groups hold, before all else."""
 
     def __init__(
         self,
@@ -37,6 +46,7 @@ class Sync:
         images: ImageTasks,
         volumes: VolumeTasks,
         resync: float,
+        guard: Guard = _nothing,
     ) -> None:
         self._node = node
         self._bus = bus
@@ -46,13 +56,20 @@ class Sync:
         self._images = images
         self._volumes = volumes
         self._resync = resync
+        self._guard = guard
         self._asked: dict[str, None] = {}
+        self._groups: dict[str, None] = {}
         self._all_due = True
         self._wake = asyncio.Event()
 
     def hint(self, workload: str) -> None:
         """What is asked for this workload changed."""
         self._asked[workload] = None
+        self._wake.set()
+
+    def hint_groups(self, groups: Iterable[str]) -> None:
+        """The rules of these security groups changed, or who is in them on other nodes."""
+        self._groups |= dict.fromkeys(groups)
         self._wake.set()
 
     def hint_all(self) -> None:
@@ -70,7 +87,7 @@ class Sync:
                 if self._all_due or loop.time() >= next_all:
                     next_all = loop.time() + self._resync
                     await self._ask_all()
-                elif self._asked:
+                elif self._asked or self._groups:
                     await self._ask_some()
                 pause, wait = _FIRST_PAUSE, next_all - loop.time()
             except Exception as problem:
@@ -94,12 +111,13 @@ class Sync:
             self._all_due = True
 
     async def _ask_all(self) -> None:
-        asked, self._asked = self._asked, {}
+        asked, self._asked, self._groups = self._asked, {}, {}
         try:
             answer = await self._bus.call(CONTROLLER, Pull(self._node), _TIMEOUT)
         except Exception:
             self._asked = asked | self._asked
             raise
+        await self._keep_rules(answer)
         for assignment in answer.assignments:
             self._workloads.accept(assignment)
         if answer.complete:
@@ -113,12 +131,24 @@ class Sync:
 
     async def _ask_some(self) -> None:
         asked, self._asked = tuple(self._asked), {}
+        groups, self._groups = tuple(self._groups), {}
         try:
-            answer: PullAnswer = await self._bus.call(CONTROLLER, Pull(self._node, asked), _TIMEOUT)
+            answer: PullAnswer = await self._bus.call(CONTROLLER, Pull(self._node, asked, groups), _TIMEOUT)
         except Exception:
             self._asked = dict.fromkeys(asked) | self._asked
             raise
+        await self._keep_rules(answer)
         for assignment in answer.assignments:
             self._workloads.accept(assignment)
         for workload in set(asked) - {a.workload for a in answer.assignments}:
             self._workloads.release(workload)
+
+    async def _keep_rules(self, answer: PullAnswer) -> None:
+        """Before the assignments are taken: a card comes up under the rules it is told of, and so does a change.
+
+        When the kernel refuses them the rest goes on, since much of it needs no cards, and everything is asked again.
+        """
+        try:
+            await self._guard(answer)
+        except Failed as problem:
+            _log.warning("the rules of security groups cannot be kept", reason=problem.message)

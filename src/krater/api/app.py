@@ -27,7 +27,16 @@ from krater.api.routes import ROUTES
 from krater.api.streaming import send_stream
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
-from krater.cloud.interfaces import Identity, Networks, OwnNetworks, OwnVolumes, Project, Vault, Volumes
+from krater.cloud.interfaces import (
+    Identity,
+    Networks,
+    OwnNetworks,
+    OwnVolumes,
+    Project,
+    SecurityGroups,
+    Vault,
+    Volumes,
+)
 from krater.config import Settings
 from krater.store.interfaces import Store
 from krater.telemetry import REQUESTS
@@ -48,6 +57,7 @@ def make_app(
     nodes_lifetime: float = 1.0,
     own_networks: OwnNetworks | None = None,
     own_volumes: OwnVolumes | None = None,
+    security_groups: SecurityGroups | None = None,
     *,
     consoles: Consoles | None = None,
     vault: Vault,
@@ -55,7 +65,7 @@ def make_app(
 ) -> ASGIApp:
     """The whole API. `extra_mounts` are other applications by the prefix of their paths, such as `/identity`;
     `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `own_networks` is where users make their
-    networks, unless another service of the cloud does that, `own_volumes` the same for volumes;
+    networks, unless another service of the cloud does that, `own_volumes` and `security_groups` the same for those;
     `vault` encrypts what is secret of what is stored; `projects` lists all that there are, where that is known;
     `consoles` issues tickets, for a gateway to accept.
 
@@ -73,6 +83,7 @@ def make_app(
         projects=projects,
         volumes=volumes,
         own_volumes=own_volumes,
+        security_groups=security_groups,
         policies=policies,
         nodes=NodeView(store, settings.controller.node_down_after, nodes_lifetime),
         renderer=Renderer(policies),

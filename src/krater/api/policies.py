@@ -33,7 +33,7 @@ _READING = (
     *(f"container:{word}" for word in ("get_one", "get_all", "logs", "top", "stats", "get_archive", "actions")),
     *("capsule:get", "capsule:get_all", "image:search", "availability_zones:get_all"),
     *("quota:get", "quota:get_default", "registry:get_one", "registry:get_all"),
-    *("network:get_all", "network:get_one", "port:get_all"),
+    *("network:get_all", "network:get_one", "port:get_all", "security_group:get_all", "security_group:get_one"),
     *("volume:get_all", "volume:get_one"),
 )
 
@@ -45,6 +45,7 @@ _WRITING = (
     *("capsule:create", "capsule:delete", "registry:create", "registry:delete", "registry:update"),
     *("network:create_own", "network:delete_own", "port:create", "port:delete"),
     *("volume:create", "volume:update", "volume:delete"),
+    *(f"security_group:{word}" for word in ("create", "delete", "add_rule", "delete_rule")),
 )
 
 _ADMIN = (

@@ -74,7 +74,7 @@ def container_body(
         labels=container.labels,
         workdir=container.workdir,
         hostname=spec.hostname,
-        ports=_ports(seen),
+        ports=_ports(seen, workload),
         addresses=_addresses(workload.placement.nics, spec.nets) if workload.placement.nics else {},
         restart_policy=_restart_policy(spec.restart) if spec.restart is not None else {},
         interactive=container.interactive,
@@ -82,7 +82,7 @@ def container_body(
         auto_remove=spec.auto_remove,
         auto_heal=spec.auto_heal,
         image_driver=container.image_driver,
-        security_groups=[],
+        security_groups=list(workload.security_groups),
         healthcheck=_healthcheck(container.healthcheck),
         registry_id=container.registry,
         created_at=spaced(workload.created_at),
@@ -102,8 +102,10 @@ def _effective(asked: tuple[str, ...] | None, seen: tuple[str, ...]) -> list[str
     return list(seen if asked is None else asked)
 
 
-def _ports(seen: ObservedContainer | None) -> list[int]:
-    return list(seen.ports) if seen is not None else []
+def _ports(seen: ObservedContainer | None, workload: Workload) -> list[int]:
+    """Those of the image, and those its user exposes."""
+    exposed = [number for number, _ in workload.spec.exposed]
+    return list(dict.fromkeys([*(seen.ports if seen is not None else ()), *exposed]))
 
 
 def _restart_policy(policy: RestartPolicy) -> dict[str, str]:

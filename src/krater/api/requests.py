@@ -11,7 +11,16 @@ from krater.api.room import Room
 from krater.api.streaming import Streams
 from krater.bus.interfaces import Bus
 from krater.clock import Now
-from krater.cloud.interfaces import Caller, Networks, OwnNetworks, OwnVolumes, Project, Vault, Volumes
+from krater.cloud.interfaces import (
+    Caller,
+    Networks,
+    OwnNetworks,
+    OwnVolumes,
+    Project,
+    SecurityGroups,
+    Vault,
+    Volumes,
+)
 from krater.config import Settings
 from krater.errors import Invalid
 from krater.store.interfaces import EVERYBODY, Store
@@ -51,6 +60,7 @@ class Backing:
     own_volumes: OwnVolumes | None
     vault: Vault
     projects: Callable[[], Awaitable[list[Project]]] | None
+    security_groups: SecurityGroups | None
     policies: "Policies"
     nodes: "NodeView"
     renderer: "Renderer"

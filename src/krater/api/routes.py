@@ -9,6 +9,7 @@ from msgspec import Struct
 from krater.api.handlers import (
     archives,
     availability_zones,
+    connections,
     consoles,
     container_actions,
     containers,
@@ -22,6 +23,7 @@ from krater.api.handlers import (
     operations,
     quotas,
     registries,
+    security_groups,
     services,
     versions,
     volumes,
@@ -44,6 +46,7 @@ from krater.api.schemas.networks import (
 )
 from krater.api.schemas.quotas import LimitsAnswer, SetLimits
 from krater.api.schemas.registries import CreateRegistry, RegistryAnswer, RegistryList, UpdateRegistry
+from krater.api.schemas.security_groups import CreateGroup, CreateRule, GroupEntry, GroupList, RuleEntry
 from krater.api.schemas.services import DisableService, ForceDownService, ServiceName
 from krater.api.schemas.volumes import CreateVolume, ResizeVolume, VolumeEntry, VolumeList
 
@@ -129,6 +132,14 @@ OPERATIONS = (
         "rename", containers.rename, 200, versions=Versions(last=13), either=arguments.Rename, answer=answers.Container
     ),
     _on_container(
+        "add_security_group", connections.add_group, 202, versions=Versions(last=14), either=arguments.GroupName
+    ),
+    _on_container(
+        "remove_security_group", connections.remove_group, 202, versions=Versions(last=14), either=arguments.GroupName
+    ),
+    _on_container("network_attach", connections.attach, 200, versions=Versions(8), either=arguments.NetworkAttach),
+    _on_container("network_detach", connections.detach, 202, versions=Versions(6), query=arguments.NetworkDetach),
+    _on_container(
         "network_list", containers.network_list, 200, method="GET", versions=Versions(13), rule="container:get_one",
         answer=answers.ContainerNetworks,
     ),
@@ -142,13 +153,7 @@ OPERATIONS = (
     ),
 )  # fmt: skip
 
-ABSENT_OPERATIONS = (
-    _absent("POST", f"{_ONE}/commit", "making images of containers (commit)"),
-    _absent("POST", f"{_ONE}/add_security_group", "security groups", Versions(last=14)),
-    _absent("POST", f"{_ONE}/remove_security_group", "security groups", Versions(last=14)),
-    _absent("POST", f"{_ONE}/network_detach", "taking containers off a network (network_detach)", Versions(6)),
-    _absent("POST", f"{_ONE}/network_attach", "putting containers on further networks (network_attach)", Versions(8)),
-)
+ABSENT_OPERATIONS = (_absent("POST", f"{_ONE}/commit", "making images of containers (commit)"),)
 
 IMAGES = (
     Route("GET", "/images", images.list_all, rule="image:get_all", answer=answers.ImageList),
@@ -235,6 +240,25 @@ VOLUMES = (
     Route("DELETE", "/volumes/{volume}", volumes.delete, 202, ALL, "volume:delete"),
 )
 
+SECURITY_GROUPS = (
+    Route("GET", "/security_groups", security_groups.list_all, rule="security_group:get_all", answer=GroupList),
+    Route(
+        "POST", "/security_groups", security_groups.create, rule="security_group:create", body=CreateGroup,
+        answer=GroupEntry,
+    ),
+    Route(
+        "GET", "/security_groups/{group}", security_groups.show, rule="security_group:get_one", answer=GroupEntry
+    ),
+    Route("DELETE", "/security_groups/{group}", security_groups.delete, 204, rule="security_group:delete"),
+    Route(
+        "POST", "/security_groups/{group}/rules", security_groups.add_rule, rule="security_group:add_rule",
+        body=CreateRule, answer=RuleEntry,
+    ),
+    Route(
+        "DELETE", "/security_group_rules/{rule}", security_groups.delete_rule, 204, rule="security_group:delete_rule"
+    ),
+)  # fmt: skip
+
 ROUTES: tuple[Route, ...] = (
     *DOCUMENTS,
     *CONTAINERS,
@@ -246,5 +270,6 @@ ROUTES: tuple[Route, ...] = (
     *REGISTRIES,
     *NETWORKS,
     *VOLUMES,
+    *SECURITY_GROUPS,
     *ABSENT,
 )

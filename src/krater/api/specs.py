@@ -163,6 +163,22 @@ def net_asks(items: Iterable[NetItem] | None) -> list[NetAsk]:
     return asks
 
 
+def read_exposed(ports: Mapping[str, object] | None) -> tuple[tuple[int, str], ...]:
+    """Exposed ports: `80`, `80/tcp`, `53/udp`."""
+    found: dict[tuple[int, str], None] = {}
+    for text in ports or ():
+        number, _, protocol = text.partition("/")
+        is_port = number.isascii() and number.isdigit() and len(number) <= 5 and 1 <= int(number) <= 65535
+        if not is_port or ("/" in text and protocol.lower() not in ("tcp", "udp")):
+            raise Invalid(
+                f"exposed_ports: {text[:40]!r} is not a port from 1 to 65535, with /tcp or /udp if need be",
+                field="exposed_ports",
+                code=CODE,
+            )
+        found[int(number), protocol.lower() or "tcp"] = None
+    return tuple(found)
+
+
 def _address(place: str, text: str, version: int) -> str:
     try:
         address = ip_address(text)
@@ -203,7 +219,11 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
 
 
 def workload_spec(
-    ask: CreateBase, container: ContainerSpec, restart: RestartPolicy | None, nets: tuple[NetRequest, ...]
+    ask: CreateBase,
+    container: ContainerSpec,
+    restart: RestartPolicy | None,
+    nets: tuple[NetRequest, ...],
+    groups: tuple[str, ...] | None = None,
 ) -> WorkloadSpec:
     """The whole workload."""
     host = getattr(ask, "host", UNSET)
@@ -219,4 +239,6 @@ def workload_spec(
         availability_zone=ask.availability_zone,
         hints=_texts(ask.hints),
         host=host if isinstance(host, str) else None,
+        security_groups=groups,
+        exposed=read_exposed(ask.exposed_ports),
     )

@@ -7,6 +7,7 @@ from krater.model.assignment import Assignment, NodeImage, Report
 from krater.model.frames import Opened
 from krater.model.node import Inventory
 from krater.model.registry import Login
+from krater.model.security import GroupRules
 
 # Hints ----------------------------------------------------------------------------------------------------------------
 
@@ -16,6 +17,13 @@ class WorkloadChanged:
     """To the controller: the intent of this workload changed. To a node: its assignment did."""
 
     workload: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsChanged:
+    """To the controller: the rules of these security groups, or who is in them, changed. To a node: ask for them."""
+
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +53,26 @@ class PullAnswer:
     """`complete` is true only when `assignments` is all the node should have: only then may it remove the rest.
 
     `discards` are volumes whose data it should remove. No other data of a volume are ever removed.
+    `groups` are the security groups that the assignments' cards are in, that their rules name, and those asked for.
     """
 
     complete: bool
     assignments: tuple[Assignment, ...]
     images: tuple[ImageTask, ...] = ()
     discards: tuple[str, ...] = ()
+    groups: tuple[GroupRules, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pull(Request[PullAnswer]):
-    """What should this node do? `workloads` narrows the question; an id missing from the answer is not assigned."""
+    """What should this node do? `workloads` narrows the question; an id missing from the answer is not assigned.
+
+    `groups` are security groups to be told of besides.
+    """
 
     node: str
     workloads: tuple[str, ...] | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("krater.cli.serve:serve", "Run Krater."),
         "account": ("krater.cli.account:account", "Manage users and projects."),
         "network": ("krater.cli.network:network", "Manage networks."),
+        "security-group": ("krater.cli.security_group:security_group", "Manage who may talk to containers."),
         "node": ("krater.cli.node:node", "Look after this node."),
         "keys": ("krater.cli.keys:keys", "Look after the keys of this installation."),
         "config": ("krater.cli.config:config", "Look at settings."),

@@ -44,6 +44,10 @@ _OPTIONS = (
     click.option("--hostname", metavar="NAME", help="Host name it sees."),
     click.option("--net", multiple=True, metavar="NETWORK[,v4=IP][,v6=IP]", help="Network, or port=ID; repeatable."),
     *mounts.OPTIONS,
+    click.option(
+        "--security-group", multiple=True, metavar="GROUP", help="Instead of the default security group; repeatable."
+    ),
+    click.option("--expose", multiple=True, metavar="PORT[/udp]", help="Port anybody may reach; repeatable."),
     click.option("--zone", metavar="ZONE", help="Availability zone."),
     click.option("--registry", metavar="NAME", help="The registry its image comes from; see `krater registry`."),
     click.option("--pull", type=click.Choice([*_PULL]), help="When to ask the registry (administrators)."),
@@ -74,6 +78,8 @@ def wanted(image: str, command: tuple[str, ...], options: Mapping[str, Any]) -> 
         "auto_heal": options["auto_heal"],
         "nets": [_net(text) for text in options["net"]],
         "mounts": mounts.mounts(options["mount"], options["volume"]),
+        "security_groups": [*options["security_group"]],
+        "exposed_ports": {text: {} for text in options["expose"]},
         "image_pull_policy": _PULL.get(options["pull"]),
         "availability_zone": options["zone"],
         **{key: options.get(key) for key in _AS_GIVEN},

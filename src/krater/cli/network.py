@@ -1,9 +1,12 @@
 """`krater network`: the networks of a project, and addresses kept on them."""
 
+import time
+
 import click
 
-from krater.cli.arguments import format_option
+from krater.cli.arguments import container_argument, format_option
 from krater.cli.connection import pass_client
+from krater.cli.failures import FAILED, complain
 from krater.cli.tables import Column, show_json, show_panel, show_table
 from krater.cli.words import short_id
 from krater.client import Client
@@ -22,6 +25,7 @@ def _kind(network: Network) -> str:
     return " ".join(word for word in ("shared", "internal") if network[word])
 
 
+_PATIENCE, _PAUSE = 60.0, 0.05
 _NETWORKS = (
     Column("NAME", lambda n: n["name"], least=10),
     Column("RANGE", _ranges, least=14),
@@ -94,6 +98,47 @@ def rm(client: Client, names: tuple[str, ...]) -> None:
         print(name)
 
 
+@network.command()
+@container_argument
+@click.argument("network", required=False)
+@click.option("--port", metavar="ID", help="A port of yours, in place of a network.")
+@click.option("--ip", "address", metavar="ADDRESS", help="Address to have; else a free one.")
+@pass_client
+def attach(client: Client, container: str, network: str | None, port: str | None, address: str | None) -> int:
+    """Put a container on another network, while it runs."""
+    client.containers.attach_network(container, network, port=port, fixed_ip=address)
+    return _settled(client, container)
+
+
+@network.command()
+@container_argument
+@click.argument("network", required=False)
+@click.option("--port", metavar="ID", help="One port of it, in place of a network.")
+@pass_client
+def detach(client: Client, container: str, network: str | None, port: str | None) -> int:
+    """Take a container off a network, while it runs."""
+    if (network is None) == (port is None):
+        raise click.UsageError("Give either the network or --port.")
+    client.containers.detach_network(container, network, port=port)
+    return _settled(client, container)
+
+
+def _settled(client: Client, container: str) -> int:
+    """Wait until the node has done it; print the addresses there are now."""
+    deadline = time.monotonic() + _PATIENCE
+    newest = client.containers.actions(container)[0]
+    while newest["finish_time"] is None and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        newest = client.containers.actions(container)[0]
+    if newest["message"] is not None:
+        reason = client.containers.show(container)["status_reason"]
+        complain(reason or "It could not be done; `krater actions` tells more.")
+        return FAILED
+    cards = client.containers.networks(container)
+    print(", ".join(str(ip["ip_address"]) for card in cards for ip in card["fixed_ips"]) or "on no network")
+    return 0
+
+
 @network.group()
 def port() -> None:
     """Manage addresses that outlive their containers."""
@@ -111,11 +156,12 @@ def list_ports(client: Client, form: str) -> None:
 @port.command("create")
 @click.argument("network")
 @click.option("--ip", "addresses", multiple=True, metavar="ADDRESS", help="Address to have; else a free one.")
+@click.option("--security-group", "groups", multiple=True, metavar="GROUP", help="Instead of the default one.")
 @format_option
 @pass_client
-def create_port(client: Client, network: str, addresses: tuple[str, ...], form: str) -> None:
+def create_port(client: Client, network: str, addresses: tuple[str, ...], groups: tuple[str, ...], form: str) -> None:
     """Keep an address on a network. Use it with `krater run --net port=ID`."""
-    made = client.ports.create(network, *addresses)
+    made = client.ports.create(network, *addresses, security_groups=groups or None)
     show_json(made) if form == "json" else print(f"{made['uuid']}  {', '.join(made['fixed_ips'])}")
 
 

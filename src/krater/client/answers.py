@@ -305,3 +305,36 @@ class Port(TypedDict):
     fixed_ips: list[str]
     device: str
     owned: bool
+    security_groups: list[str]
+
+
+class SecurityRule(TypedDict):
+    """What a security group allows; None is any. Of ICMP, the range is type and code."""
+
+    uuid: str
+    direction: str
+    ethertype: str
+    protocol: str | None
+    port_range_min: int | None
+    port_range_max: int | None
+    remote_ip_prefix: str | None
+    remote_group: str | None
+
+
+class SecurityGroup(TypedDict):
+    """A security group. `container` is the one whose exposed ports it opens, and with which it goes, or ""."""
+
+    uuid: str
+    name: str
+    description: str
+    project_id: str
+    container: str
+    rules: list[SecurityRule]
+
+
+class Attachment(TypedDict):
+    """A container's card on a network. `fixed_ips` are objects of subnet_id, version and ip_address."""
+
+    net_id: str
+    port_id: str
+    fixed_ips: list[dict[str, str | int]]

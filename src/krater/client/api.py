@@ -13,6 +13,7 @@ from krater.client.networks import Networks, Ports
 from krater.client.nodes import Hosts, Services, Zones
 from krater.client.quotas import QuotaClasses, Quotas
 from krater.client.registries import Registries
+from krater.client.security_groups import SecurityGroups
 from krater.client.session import Session
 from krater.client.transport import Transport
 from krater.client.volumes import Volumes
@@ -54,6 +55,7 @@ class Client:
         self.registries = Registries(session)
         self.quotas = Quotas(session)
         self.quota_classes = QuotaClasses(session)
+        self.security_groups = SecurityGroups(session)
         self.volumes = Volumes(session)
         self.hosts = Hosts(session)
         self.services = Services(session)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Unpack, cast
 
-from krater.client.answers import Action, Container, Executed, NewContainer, Processes, Stats
+from krater.client.answers import Action, Attachment, Container, Executed, NewContainer, Processes, Stats
 from krater.client.console import Console
 from krater.client.errors import Conflict, NotFound, NotSettled
 from krater.client.following import Question, follow
@@ -13,6 +13,7 @@ from krater.client.session import Params, Session, segment
 from krater.client.states import is_id, is_over, is_settled
 
 Actions = list[Action]  # `list` is a method below
+Attachments = list[Attachment]
 
 CURSOR_HEADER, WAIT_HEADER = "X-Krater-Log-Cursor", "X-Krater-Log-Wait"
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
@@ -184,6 +185,20 @@ class Containers:
             body |= {"h": size[0], "w": size[1]}
         opened = cast(Executed, self._session.post(_path(container) + "/execute", body=body))
         return Console(opened["proxy_url"] or "", exec_id=opened["exec_id"] or "", cacert=self._session.cacert)
+
+    def networks(self, container: str) -> Attachments:
+        """The networks it is on."""
+        return cast(Attachments, self._session.get(_path(container) + "/network_list")["networks"])
+
+    def attach_network(
+        self, container: str, network: str | None = None, *, port: str | None = None, fixed_ip: str | None = None
+    ) -> None:
+        """Put it on one more network, or bring a port of yours; without either, on the default network."""
+        self._act(container, "network_attach", {"network": network, "port": port, "fixed_ip": fixed_ip})
+
+    def detach_network(self, container: str, network: str | None = None, *, port: str | None = None) -> None:
+        """Take it off a network, or take out one port."""
+        self._act(container, "network_detach", {"network": network, "port": port})
 
     def top(self, container: str, ps_args: str | None = None) -> Processes:
         """Its processes."""

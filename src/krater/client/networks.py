@@ -1,5 +1,6 @@
 """Networks and ports of the embedded profile: an extension of the API."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from krater.client.answers import Network, Port
@@ -40,9 +41,12 @@ class Ports:
         """All of the project."""
         return cast("list[Port]", self._session.get("/v1/ports")["ports"])
 
-    def create(self, network: str, *fixed_ips: str) -> Port:
-        """A new one, with these addresses or free ones."""
-        return cast(Port, self._session.post("/v1/ports", body={"network": network, "fixed_ips": list(fixed_ips)}))
+    def create(self, network: str, *fixed_ips: str, security_groups: Sequence[str] | None = None) -> Port:
+        """A new one, with these addresses or free ones; in these security groups or the default one."""
+        body: dict[str, Any] = {"network": network, "fixed_ips": list(fixed_ips)}
+        if security_groups is not None:
+            body["security_groups"] = [*security_groups]
+        return cast(Port, self._session.post("/v1/ports", body=body))
 
     def delete(self, port: str) -> None:
         """Remove one that no container uses."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from krater.model.network import NetRequest, Network, Nic, Port
 from krater.model.node import Capacity
+from krater.model.security import SecurityGroup, SecurityRule
 from krater.model.volume import Volume, VolumeClaim
 from krater.model.workload import Resources
 from krater.store.interfaces import Tx
@@ -142,15 +143,23 @@ class Networks(Protocol):
         """
         ...
 
-    async def ensure_ports(self, workload: str, project: str, nets: Sequence[NetRequest]) -> tuple[Nic, ...]:
+    async def ensure_ports(
+        self,
+        workload: str,
+        project: str,
+        nets: Sequence[NetRequest],
+        before: Sequence[Nic] = (),
+        leaving: Sequence[str] = (),
+    ) -> tuple[Nic, ...]:
         """Have a port for each item, bound to the workload, and say how to plug it. Idempotent.
 
+        Cards of `before` keep their names. Ports in `leaving` are on their way out and used for nothing new.
         Conflict when a port or address was taken meanwhile; NoCapacity when a network is full.
         """
         ...
 
-    async def release(self, workload: str) -> None:
-        """Delete the ports made for the workload, free the user's own. Idempotent."""
+    async def release(self, workload: str, only: Sequence[str] | None = None) -> None:
+        """Delete the ports made for the workload (`only` these), free the user's own. Idempotent."""
 
     async def list_owned(self) -> set[str]:
         """Workloads that hold ports: for garbage collection."""
@@ -179,8 +188,13 @@ class OwnNetworks(Protocol):
         """All ports of the project, oldest first."""
         ...
 
-    async def create_port(self, caller: Caller, network: str, addresses: Sequence[str]) -> Port:
-        """A port that is the user's: it outlives containers. NotFound, Invalid, Conflict, NoCapacity."""
+    async def create_port(
+        self, caller: Caller, network: str, addresses: Sequence[str], groups: Sequence[str] | None = None
+    ) -> Port:
+        """A port that is the user's: it outlives containers. NotFound, Invalid, Conflict, NoCapacity.
+
+        `groups` are ids of security groups; None: the project's default one.
+        """
         ...
 
     async def delete_port(self, caller: Caller, id: str) -> None:
@@ -263,6 +277,34 @@ class Vault(Protocol):
 
     def open(self, owner: str, sealed: str) -> str:
         """The text again. Permanent when that cannot be: its key is gone, or it is another thing's."""
+
+
+class SecurityGroups(Protocol):
+    """Security groups that users make in Krater itself, where no other service of the cloud does that."""
+
+    async def list(self, caller: Caller) -> Sequence[SecurityGroup]:
+        """Those of the project, oldest first; one that has none is given its default one."""
+
+    async def get(self, caller: Caller, ident: str) -> SecurityGroup:
+        """By id or name. NotFound, Conflict. `default` is made when it is asked for first."""
+
+    async def create(self, caller: Caller, name: str, description: str) -> SecurityGroup:
+        """One that lets everything out and nothing in. Conflict when the project has too many."""
+
+    async def delete(self, caller: Caller, ident: str) -> None:
+        """NotFound; Conflict while something is in it or a rule names it."""
+
+    async def add_rule(self, caller: Caller, ident: str, rule: SecurityRule) -> SecurityGroup:
+        """The group with the rule, whose `remote_group` may be a name. NotFound; Conflict when it has such a rule."""
+
+    async def delete_rule(self, caller: Caller, id: str) -> str:
+        """The id of the group it was in. NotFound."""
+
+    async def resolve(self, caller: Caller, idents: Sequence[str]) -> tuple[str, ...]:
+        """Names and ids to ids, each once. Invalid when there is none, Conflict when there are several."""
+
+    async def of_ports(self, ports: Sequence[Port]) -> dict[str, tuple[str, ...]]:
+        """The groups that each port is in."""
         ...
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from krater.model.assignment import Assignment
 from krater.model.image import DEFAULT_DOMAIN, parse_image
+from krater.model.network import are_wired
 from krater.model.volume import Attachment, Volume
 from krater.model.workload import ContainerSpec, Desired, RestartPolicy, default_hostname
 from krater.store.interfaces import Workload
@@ -13,6 +14,13 @@ from krater.store.interfaces import Workload
 def is_going(workload: Workload) -> bool:
     """Whether it is to be removed: by its user, or by the controller of its own accord."""
     return workload.intent.desired is Desired.REMOVED or workload.removal is not None
+
+
+def is_wired(workload: Workload) -> bool:
+    """Whether its cards are those it asks for now, as far as they can be had."""
+    placement = workload.placement
+    refused = placement.refusal is not None and placement.generation == workload.intent.generation
+    return refused or are_wired(workload.spec.nets, placement.nics)
 
 
 def assignment(

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from krater.bus.interfaces import Handler
+from krater.bus.interfaces import Bus, Handler, node_target
 from krater.bus.messages import (
     Announce,
     FetchFiles,
+    GroupsChanged,
     ImageTask,
     Pull,
     PullAnswer,
@@ -15,12 +16,12 @@ from krater.bus.messages import (
     WorkloadChanged,
 )
 from krater.clock import Now
-from krater.controller.assignments import assignment
+from krater.controller.guarding import assignments_of, rules_for
 from krater.controller.nodes import Nodes
 from krater.controller.reports import fold
-from krater.controller.volumes import VolumeEndpoint, discards, volumes_of
+from krater.controller.volumes import VolumeEndpoint, discards
 from krater.errors import Invalid
-from krater.model.assignment import Assignment, NodeImage
+from krater.model.assignment import NodeImage
 from krater.model.image import DEFAULT_DOMAIN, DEFAULT_TAG, parse_image
 from krater.store.interfaces import Image, Store, Tx, Workload
 
@@ -31,6 +32,7 @@ class Endpoint:
     def __init__(
         self,
         store: Store,
+        bus: Bus,
         nodes: Nodes,
         now: Now,
         wake: Callable[[str], None],
@@ -38,6 +40,7 @@ class Endpoint:
     ) -> None:
         self._default_domain = default_domain
         self._store = store
+        self._bus = bus
         self._nodes = nodes
         self._now = now
         self._wake = wake
@@ -48,6 +51,7 @@ class Endpoint:
         """For `bus.serve`."""
         return {
             WorkloadChanged: self.workload_changed,
+            GroupsChanged: self.groups_changed,
             Announce: self._nodes.announce,
             Pull: self.pull,
             SendReports: self.send_reports,
@@ -60,28 +64,29 @@ class Endpoint:
         """The API stored a new intent."""
         self._wake(message.workload)
 
+    async def groups_changed(self, message: GroupsChanged) -> None:
+        """The API changed rules: tell the nodes that keep them."""
+        nodes = await self._store.read(lambda tx: tx.security_groups.nodes(message.groups))
+        for node in sorted(nodes):
+            self._bus.hint(node_target(node), message)
+
     async def pull(self, message: Pull) -> PullAnswer:
         """What a node should do, as stored at this moment."""
 
         def look(tx: Tx) -> PullAnswer:
-            if message.workloads is not None:
-                return PullAnswer(False, self._assignments(tx, message.node, tx.workloads.by_ids(message.workloads)))
+            complete = message.workloads is None
+            found = tx.workloads.on_node(message.node) if complete else tx.workloads.by_ids(message.workloads or ())
+            here = [workload for workload in found if workload.placement.node == message.node]
+            told = assignments_of(tx, here, _domains(tx, here), self._default_domain)
             return PullAnswer(
-                complete=True,
-                assignments=self._assignments(tx, message.node, tx.workloads.on_node(message.node)),
-                images=image_tasks(tx.images.on_node(message.node)),
-                discards=discards(tx, message.node),
+                complete,
+                told,
+                images=image_tasks(tx.images.on_node(message.node)) if complete else (),
+                discards=discards(tx, message.node) if complete else (),
+                groups=tuple(rules_for(tx, message.node, told, message.groups)),
             )
 
         return await self._store.read(look)
-
-    def _assignments(self, tx: Tx, node: str, workloads: Sequence[Workload]) -> tuple[Assignment, ...]:
-        volumes, domains = volumes_of(tx, workloads), _domains(tx, workloads)
-        return tuple(
-            assignment(w, volumes.get(w.id, ()), domains, self._default_domain)
-            for w in workloads
-            if w.placement.node == node
-        )
 
     async def send_reports(self, message: SendReports) -> None:
         """Answered when it is stored: a node forgets what it reported only then."""

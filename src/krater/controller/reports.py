@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from krater.controller.assignments import is_going
+from krater.controller.assignments import is_going, is_wired
 from krater.model.assignment import ContainerState, Observed, Placement, Report
 from krater.store.interfaces import Departure, Tx, Workload
 
@@ -69,7 +69,7 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
     observed = Observed(
         generation=report.generation,
         containers=report.containers,
-        settled=report.settled,
+        settled=report.settled and is_wired(workload),  # not before it has been told of the cards it is to have
         failure=report.failure,
         trouble=report.trouble,
         step=report.step,
@@ -80,7 +80,7 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
         return workload
     if report.failure is not None:
         tx.actions.finish(workload.id, report.generation, report.failure, at)
-    elif report.settled and not is_going(workload):
+    elif observed.settled and not is_going(workload):
         tx.actions.finish(workload.id, report.generation, None, at)
     return tx.workloads.observe(workload.id, observed)
 
@@ -107,6 +107,8 @@ def _draw_conclusions(tx: Tx, workload: Workload, report: Report, folded: Folded
     elif workload.spec.auto_remove and (is_over(workload) or is_lost(workload)):
         workload = tx.workloads.retire(workload.id, AUTO_REMOVE)
         folded.wake.append(workload.id)
+    elif workload.placement.leaving and workload.observed.settled:
+        folded.wake.append(workload.id)  # its node has let go of those ports
     return workload
 
 

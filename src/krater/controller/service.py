@@ -57,7 +57,7 @@ class Controller:
         keep = own.keep_actions, settings.agent.keep_logs
         self._garbage = Garbage(store, networks, allocations, volumes, *keep, now)
         registries = settings.registries
-        self._endpoint = Endpoint(store, self._nodes, now, self.reconciler.wake, registries.default)
+        self._endpoint = Endpoint(store, bus, self._nodes, now, self.reconciler.wake, registries.default)
         self._logins = Logins(store, vault, registries)
 
     async def run(self) -> None:

@@ -7,7 +7,9 @@ being killed between any two of them costs a repetition:
     going, on a node that will answer    hint the node; its report that all is gone unplaces it
     going, nowhere (any more)            give back ports, claim, volumes and quota; delete the row, last
     not placed                           choose a node, claim, have ports and volumes, write the placement; hint it
-    placed                               hint the node; keep the claim in step with the specification
+    placed, on other networks than asked have ports, write the placement anew; hint the node
+    placed                               hint the node; keep the claim in step with the specification; free the ports
+                                         that were taken off a network, once the node has said that they are out
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +17,11 @@ from dataclasses import dataclass, replace
 import structlog
 
 from krater.bus.interfaces import Bus, node_target
-from krater.bus.messages import VolumesChanged, WorkloadChanged
+from krater.bus.messages import GroupsChanged, VolumesChanged, WorkloadChanged
 from krater.clock import Now
 from krater.cloud.interfaces import Allocations, Networks, Volumes
 from krater.config import Settings
-from krater.controller.assignments import is_going
+from krater.controller.assignments import is_going, is_wired
 from krater.controller.reports import departures
 from krater.controller.scheduler.filters import Ask
 from krater.controller.scheduler.select import REFUSAL, select
@@ -66,6 +68,7 @@ class Workloads:
         self._allocations = allocations
         self._volumes = volumes
         self._now = now
+        self._has_several_nodes = False
 
     async def reconcile(self, id: str) -> float | None:
         """Take the next step for one workload. Returns in how many seconds to look again, None for not by itself."""
@@ -77,8 +80,11 @@ class Workloads:
             return await self._see_off(seen)
         if workload.placement.node is None:
             return await self._place(workload)
+        if not is_wired(workload):
+            return await self._wire(workload, workload.placement.node)
         self._hint(workload.placement.node, id)
         await self._keep_claim(workload, workload.placement.node)
+        await self._free_ports(workload)
         return None
 
     # Going ------------------------------------------------------------------------------------------------------------
@@ -101,9 +107,12 @@ class Workloads:
                 tx.departures.add(departures(row, at))
                 tx.quotas.charge(row.project_id, given_back(row), _NO_LIMITS)
                 tx.actions.finish(row.id, row.intent.generation, None, at)
+                tx.security_groups.leave(row.id)
                 tx.workloads.delete(row.id)
 
         await self._store.write(forget)
+        if self._has_several_nodes:
+            await self._tell_others(workload, None)
         return None
 
     async def _give_back(self, id: str) -> None:
@@ -135,6 +144,8 @@ class Workloads:
         if not await self._store.write(lambda tx: place(tx, workload, placed)):
             return 0.0
         self._hint(node.id, workload.id)
+        if self._has_several_nodes:
+            await self._tell_others(workload, node.id)
         return None
 
     async def _claim(self, workload: Workload) -> tuple[Node, tuple[int, ...]] | None:
@@ -145,6 +156,7 @@ class Workloads:
         homes = await self._volumes.homes(workload.id) if workload.spec.has_mounts else frozenset()
         for _ in range(_ROUNDS):
             capacities = await self._allocations.capacities()
+            self._has_several_nodes = len(capacities) > 1
             try:
                 candidates = self._select(workload, capacities, homes)
             except NoCapacity as refusal:
@@ -203,6 +215,60 @@ class Workloads:
             await self._allocations.claim(workload.id, node, workload.spec.resources)
         except Conflict as error:
             _log.warning("a node has promised more than it has", workload=workload.id, node=node, why=error.message)
+
+    async def _wire(self, workload: Workload, node: str) -> float | None:
+        """Have ports for the networks it asks for now. Those of others leave, but hold until its node let go of them.
+
+        A new epoch: whatever the node says of the former one, it says without knowing of these cards.
+        """
+        placement, error = workload.placement, None
+        before, leaving = placement.nics, placement.leaving
+        try:
+            nics = await self._networks.ensure_ports(
+                workload.id, workload.project_id, workload.spec.nets, before, leaving
+            )
+        except (NoCapacity, Rejected, Permanent) as refusal:
+            _log.info("no port for a workload", workload=workload.id, why=refusal.message)
+            nics, error = before, refusal.message
+        kept, generation, at = {nic.port for nic in nics}, workload.intent.generation, self._now()
+        gone = tuple(nic.port for nic in before if nic.port not in kept)
+        wired = replace(
+            placement,
+            epoch=placement.epoch + 1,
+            nics=nics,
+            leaving=(*leaving, *gone),
+            refusal=error,
+            generation=0 if error is None else generation,
+        )
+
+        def write(tx: Tx) -> bool:
+            if not place(tx, workload, wired):
+                return False
+            if error is not None:
+                tx.actions.finish(workload.id, generation, error, at)
+            return True
+
+        if not await self._store.write(write):
+            return 0.0
+        self._hint(node, workload.id)
+        await self._tell_others(workload, node)
+        return None
+
+    async def _free_ports(self, workload: Workload) -> None:
+        """Give back the ports that its node has let go of."""
+        seen, leaving = workload.observed, workload.placement.leaving
+        if not leaving or not seen.settled or seen.generation != workload.intent.generation:
+            return
+        await self._networks.release(workload.id, leaving)
+        free = replace(workload.placement, leaving=())
+        await self._store.write(lambda tx: place(tx, workload, free))
+
+    async def _tell_others(self, workload: Workload, node: str | None) -> None:
+        """Tell other nodes that rules name the groups of this one, whose addresses come or go."""
+        groups = workload.security_groups
+        nodes = await self._store.read(lambda tx: tx.security_groups.nodes(groups))
+        for other in sorted(nodes - {node}):
+            self._bus.hint(node_target(other), GroupsChanged(groups))
 
     def _hint(self, node: str, id: str) -> None:
         self._bus.hint(node_target(node), WorkloadChanged(id))

@@ -183,6 +183,7 @@ class Placement:
 
     `cpus` are the processors of that node it has for itself.
     `refusal` tells why there is no place for the intent of `generation`; a newer intent is tried anew.
+    `leaving` are ports that were taken off a network: free again once the node has let go of them.
     """
 
     node: str | None = None
@@ -191,3 +192,4 @@ class Placement:
     refusal: str | None = None
     generation: int = 0
     cpus: tuple[int, ...] = ()
+    leaving: tuple[str, ...] = ()

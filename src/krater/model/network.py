@@ -1,5 +1,6 @@
 """Networks, ports and network cards as plain data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -85,9 +86,11 @@ class Address:
 class Nic:
     """A network card a node puts into a sandbox: all that plugging needs, with no further look-up.
 
-    `name` is the interface's name inside (`eth0`, `eth1`, ...). Only the first card carries default routes.
+    `name` is the interface's name inside (`eth0`, `eth1`, ...). With `default_route` it carries default routes: of
+    several cards that do, the one with the lowest number is used, and when it goes the next one.
     `internal` networks get no NAT and no route out. `subnet` texts are the CIDRs of the network, which the
     node needs to set up the bridge: `gateways` are the bridge's own addresses with prefix, as `10.66.3.1/24`.
+    `groups` are the security groups whose rules hold for it, by id; None: no rules hold for it at all.
     """
 
     port: str
@@ -99,3 +102,27 @@ class Nic:
     mtu: int = 1500
     internal: bool = False
     default_route: bool = True
+    groups: tuple[str, ...] | None = None
+
+
+def are_wired(nets: Sequence[NetRequest], nics: Sequence[Nic]) -> bool:
+    """Whether there is a card for each item of `nets`, and no other."""
+    return len(nets) == len(nics) and all(card is not None for _, card in paired(nets, nics))
+
+
+def paired(nets: Sequence[NetRequest], nics: Sequence[Nic]) -> list[tuple[NetRequest, Nic | None]]:
+    """Each item of `nets`, in order, with the card that is there for it."""
+    left = list(nics)
+    found: list[Nic | None] = [None] * len(nets)
+    for place, net in sorted(enumerate(nets), key=lambda item: (item[1].port is None, not item[1].fixed_ips)):
+        card = next((nic for nic in left if _answers(nic, net)), None)
+        if card is not None:
+            left.remove(card)
+        found[place] = card
+    return list(zip(nets, found, strict=True))
+
+
+def _answers(nic: Nic, net: NetRequest) -> bool:
+    if net.port is not None:
+        return nic.port == net.port
+    return nic.network == net.network and {one.address for one in nic.addresses}.issuperset(net.fixed_ips)

@@ -65,7 +65,7 @@ def derive_status(
     if placement.node is None or seen is None:
         return Status(CREATING, observed.step or None, observed.trouble, detail)
     word, task = _progress(intent, seen, settled=current and observed.settled)
-    return Status(word, task, _reason(intent, seen, observed), detail)
+    return Status(word, task, _reason(intent, seen, observed) or (placement.refusal if refused else None), detail)
 
 
 def _waiting(placement: Placement, node_alive: bool) -> str | None:

@@ -118,7 +118,11 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """All that a user asked for. `nets` are resolved to ids by the API before the workload is stored."""
+    """All that a user asked for. `nets` are resolved to ids by the API before the workload is stored.
+
+    `security_groups` are ids, None for the project's default one. `exposed` are (port, protocol) that a group of the
+    workload's own opens.
+    """
 
     containers: tuple[ContainerSpec, ...]
     restart: RestartPolicy | None = None
@@ -130,6 +134,8 @@ class WorkloadSpec:
     availability_zone: str | None = None
     hints: dict[str, str] = field(default_factory=dict)
     host: str | None = None
+    security_groups: tuple[str, ...] | None = None
+    exposed: tuple[tuple[int, str], ...] = ()
 
     @property
     def has_mounts(self) -> bool:

@@ -35,6 +35,7 @@ from krater.store.records import (
     Workload,
     WorkloadQuery,
 )
+from krater.store.security_groups import SecurityGroups
 from krater.store.volumes import Volumes
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Registries",
     "RegistryQuery",
     "Scope",
+    "SecurityGroups",
     "Store",
     "Tokens",
     "Tx",
@@ -114,7 +116,7 @@ class Workloads(Protocol):
         ...
 
     def unfinished(self) -> list[str]:
-        """Ids the controller has something to do for: not placed, or being removed. For its resync."""
+        """Ids the controller has something to do for: not placed, being removed, other networks. For its resync."""
         ...
 
 
@@ -296,8 +298,8 @@ class Networks(Protocol):
         """Give a port to a workload. Conflict when another has it."""
         ...
 
-    def release(self, device: str) -> None:
-        """Delete the owned ports of a workload and free the others. Idempotent."""
+    def release(self, device: str, only: Sequence[str] | None = None) -> None:
+        """Delete the owned ports of a workload (`only` these) and free the others. Idempotent."""
 
     def delete_port(self, scope: Scope, id: str) -> None:
         """NotFound; Conflict while in use."""
@@ -366,6 +368,7 @@ class Tx(Protocol):
     registries: Registries
     networks: Networks
     volumes: Volumes
+    security_groups: SecurityGroups
     images: Images
     tokens: Tokens
 

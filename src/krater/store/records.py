@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from krater.model.assignment import Observed, Placement
+from krater.model.security import default_group_id
 from krater.model.workload import Intent, Kind, WorkloadSpec
 
 
@@ -38,6 +39,12 @@ class Workload:
     observed: Observed = Observed()
     seq: int = 0
     version: int = 0
+
+    @property
+    def security_groups(self) -> tuple[str, ...]:
+        """The groups its own ports are in: unless it was asked for others, its project's default one."""
+        asked = self.spec.security_groups
+        return (default_group_id(self.project_id),) if asked is None else asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,16 @@ class FakeRuntime:
         found.seen = replace(found.seen, cpu=cpu, memory=memory)
         self._hook("after", "update", container)
 
+    async def tell_names(
+        self, container: str, nameservers: tuple[str, ...], hosts: tuple[tuple[str, str], ...]
+    ) -> None:
+        """Remember them."""
+        await self._effect("tell_names", container)
+        found = self.world.containers.get(container)
+        if found is not None:
+            found.config = replace(found.config, nameservers=nameservers, hosts=hosts)
+        self._hook("after", "tell_names", container)
+
     async def remove(self, container: str) -> None:
         """Kill and forget."""
         await self._effect("remove", container)

@@ -219,6 +219,11 @@ class Runtime(Protocol):
     async def update(self, container: str, cpu: float, memory: int) -> None:
         """Apply new limits at once: cores, MiB. Of a container that does not run: to its next process."""
 
+    async def tell_names(
+        self, container: str, nameservers: tuple[str, ...], hosts: tuple[tuple[str, str], ...]
+    ) -> None:
+        """Have these in its resolv.conf and /etc/hosts, now and at its next start. Of no container: nothing to do."""
+
     async def remove(self, container: str) -> None:
         """Kill what runs and leave nothing: process, cgroup, mount, files. Its log is kept apart."""
 

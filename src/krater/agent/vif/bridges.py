@@ -88,6 +88,10 @@ class Bridges:
         """Have the firewall's table say what the bridges that are there need."""
         self._firewall.install(link.name for link in self._links() if self._marks.is_bridge(link.name))
 
+    def ensure_seen(self) -> None:
+        """Have the firewall see what our bridges forward, those that an older Krater made as well."""
+        self._kernel.do(*(links.bridge_seen(one.index) for one in self._links() if self._marks.is_bridge(one.name)))
+
     def _make(self, nic: Nic) -> Bridge:
         self._refuse_overlap(nic)
         name = self._marks.bridge(nic.network, nic.internal)

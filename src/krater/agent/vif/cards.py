@@ -21,6 +21,7 @@ from krater.errors import Conflict, KraterError, Temporary, Unsupported
 from krater.model.network import Address, Nic
 
 _UP_WITHIN = 2.0
+_FIRST_METRIC = 1024  # what the kernel gives a route without one, in IPv6
 
 
 class Cards:
@@ -110,7 +111,7 @@ class Cards:
         if nic.default_route and not nic.internal:
             inner.do(
                 *(
-                    links.default_route(card.index, one.gateway, onlink=not _is_near(one, one.gateway))
+                    links.default_route(card.index, one.gateway, not _is_near(one, one.gateway), _metric(nic))
                     for one in nic.addresses
                     if one.gateway is not None
                 )
@@ -174,6 +175,13 @@ def _wait_until(is_so: Callable[[], bool], complaint: str) -> None:
         if time.monotonic() > deadline:
             raise Temporary(complaint)
         time.sleep(0.001)
+
+
+def _metric(nic: Nic) -> int:
+    """How late a card's default route is used: the number of the card. The first one's is the kernel's own choice."""
+    digits = nic.name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    number = int(digits) if digits.isascii() and digits.isdigit() else 0
+    return _FIRST_METRIC + number if number else 0
 
 
 def _is_near(address: Address, gateway: str) -> bool:

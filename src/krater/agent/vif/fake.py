@@ -1,20 +1,52 @@
 """`Vif` in memory, for development and tests. The world is a thing of its own, so that it outlives a "crash"."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from krater.agent.vif.marks import checked
 from krater.errors import Conflict, NotFound, Permanent
 from krater.model.network import Nic
+from krater.model.security import Direction, GroupRules, permits
 
 
 @dataclass
 class FakeNetworkWorld:
-    """What a node's kernel would hold. `refusal` is raised by the next plug, once, when it is set."""
+    """What a node's kernel would hold. `refusal` is raised by the next plug, once, when it is set.
+
+    `asked` are the groups of ports as they were told last, `groups` the rules.
+    """
 
     sandboxes: dict[str, dict[str, Nic]] = field(default_factory=dict)
+    groups: dict[str, GroupRules] = field(default_factory=dict)
+    asked: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
     bridges: set[str] = field(default_factory=set)
     spares: int = 0
     refusal: Exception | None = None
+
+    def passes(self, source: str, target: str, protocol: int, port: int) -> bool:
+        """Whether a first packet gets from one plugged port to another, both by their first addresses."""
+        cards = {port: card for cards in self.sandboxes.values() for port, card in cards.items()}
+        if not {source, target} <= cards.keys() or cards[source].network != cards[target].network:
+            return False
+        here, there = (cards[one].addresses[0].address for one in (source, target))
+        leaves = self._permits(cards[source], Direction.EGRESS, there, protocol, port)
+        return leaves and self._permits(cards[target], Direction.INGRESS, here, protocol, port)
+
+    def _permits(self, card: Nic, direction: Direction, other: str, protocol: int, port: int) -> bool:
+        groups = self._groups_of(card)
+        if groups is None:
+            return True
+        rules = [rule for id in groups if id in self.groups for rule in self.groups[id].rules]
+        members = {id: self._members(id) for id in {r.remote_group for r in rules if r.remote_group is not None}}
+        return permits(rules, direction, other, protocol, port, members)
+
+    def _groups_of(self, card: Nic) -> tuple[str, ...] | None:
+        return self.asked.get(card.port, card.groups)
+
+    def _members(self, group: str) -> set[str]:
+        cards = [card for cards in self.sandboxes.values() for card in cards.values()]
+        own = {a.address for card in cards if group in (self._groups_of(card) or ()) for a in card.addresses}
+        return own | set(self.groups[group].members if group in self.groups else ())
 
 
 class FakeVif:
@@ -73,6 +105,15 @@ class FakeVif:
         """Have the card out."""
         self._check_open()
         self.world.sandboxes.get(sandbox, {}).pop(port, None)
+
+    async def guard(self, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool = False) -> None:
+        """Have these rules hold."""
+        self._check_open()
+        if is_all:
+            self.world.groups.clear()
+            self.world.asked.clear()
+        self.world.groups |= {group.id: group for group in groups}
+        self.world.asked |= {nic.port: nic.groups for nic in nics}
 
     async def plugged(self) -> dict[str, frozenset[str]]:
         """Ports by sandbox, of sandboxes that have any."""

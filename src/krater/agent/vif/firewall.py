@@ -133,11 +133,12 @@ class Firewall:
         """Have exactly the table these networks need: none when there are none."""
         wanted = list(bridges)
         if wanted:
-            self._run(ruleset(self._marks, wanted, self._nat, self._host_access))
+            self.run(ruleset(self._marks, wanted, self._nat, self._host_access))
         else:
-            self._run(f"add table inet {self._table}\ndelete table inet {self._table}\n")
+            self.run(f"add table inet {self._table}\ndelete table inet {self._table}\n")
 
-    def _run(self, commands: str) -> None:
+    def run(self, commands: str) -> None:
+        """Have the kernel do these commands in one transaction: all of them or none."""
         if self._library is None or self._context is None:
             raise Unavailable("The firewall is not open.")
         if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()) != 0:

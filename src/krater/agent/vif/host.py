@@ -6,16 +6,19 @@ namespaces is remembered, so that two sandboxes never reach for the same one.
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from krater.agent.vif.bridges import Bridge, Bridges
 from krater.agent.vif.cards import Cards
 from krater.agent.vif.firewall import Firewall
+from krater.agent.vif.guard_tables import GuardTables
 from krater.agent.vif.marks import Marks
 from krater.agent.vif.namespaces import Namespaces, set_sysctl
 from krater.agent.vif.netlink import Netlink
-from krater.errors import NotFound, Permanent
+from krater.errors import KraterError, NotFound, Permanent
 from krater.model.network import Nic
+from krater.model.security import GroupRules
 
 
 class Host:
@@ -25,6 +28,7 @@ class Host:
         self._marks = Marks(instance)
         self._namespaces = Namespaces(directory)
         self._firewall = Firewall(self._marks, nat, host_access)
+        self._guards = GuardTables(self._marks, self._firewall)
         self._pool_size = pool_size
         self._spares: deque[str] = deque()
         self._making = threading.Lock()  # a spare that is half made is not one that a crash left
@@ -46,6 +50,7 @@ class Host:
             else:
                 self._namespaces.remove_spare(spare)
         self._bridges.ensure_rules()
+        self._bridges.ensure_seen()
         self._see_networks()
 
     def close(self) -> None:
@@ -86,6 +91,7 @@ class Host:
         if path is not None:
             self._cards.silence(sandbox, path)
         self._namespaces.remove(sandbox)
+        self._guards.dismiss(sandbox)
 
     def sandboxes(self) -> dict[str, str]:
         """Sandboxes with the paths of their namespaces."""
@@ -97,13 +103,26 @@ class Host:
         if path is None:
             raise NotFound(f"There is no sandbox {sandbox} on this node.")
         bridge, is_new = self._bridges.ensure(nic)
-        self._cards.plug(sandbox, path, nic, bridge)
+        self._guards.admit(sandbox, nic, bridge)
+        try:
+            self._cards.plug(sandbox, path, nic, bridge)
+        except (OSError, KraterError):
+            self._guards.dismiss(sandbox, nic.port)
+            raise
         if is_new:
             self._see_networks()
 
     def unplug(self, sandbox: str, port: str) -> None:
         """Have the card out of the sandbox."""
         self._cards.unplug(sandbox, port)
+        self._guards.dismiss(sandbox, port)
+
+    def guard(self, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool) -> None:
+        """Have these groups' rules hold for the cards that are in them."""
+        if is_all:
+            self._guards.settle(groups, nics, self.plugged())
+        else:
+            self._guards.update(groups, nics)
 
     def plugged(self) -> dict[str, frozenset[str]]:
         """Ports by sandbox, of sandboxes that exist."""
@@ -113,6 +132,7 @@ class Host:
     def tidy(self) -> None:
         """Remove bridges that lost their last card, and cards the kernel has not taken apart yet."""
         self._cards.remove_strays()
+        self._clear_guards()
         idle = self._bridges.idle()
         if idle:
             self._bridges.remove(idle)
@@ -126,8 +146,13 @@ class Host:
                 if spare not in self._spares:
                     self._namespaces.remove_spare(spare)
         self._cards.remove_strays(frozenset(self._namespaces.taken()))
+        self._clear_guards()
         self._bridges.remove(self._bridges.idle())
         self._see_networks()
+
+    def _clear_guards(self) -> None:
+        if not self._cards.plugged():
+            self._guards.clear()
 
     def _see_networks(self) -> None:
         self.networks = {bridge.network: bridge for bridge in self._bridges.present()}

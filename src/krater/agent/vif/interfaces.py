@@ -4,9 +4,11 @@ Every adapter passes `tests/contracts/test_vif.py`. All methods are idempotent; 
 kernel, never memory. What belongs to another Krater on the same machine (another *instance*) is never seen or touched.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from krater.model.network import Nic
+from krater.model.security import GroupRules
 
 
 class Vif(Protocol):
@@ -28,10 +30,20 @@ class Vif(Protocol):
         """Sandboxes that exist, with the paths of their namespaces."""
 
     async def plug(self, sandbox: str, nic: Nic) -> None:
-        """Connect a card: after this its address answers. Makes the network's bridge on first use."""
+        """Connect a card: after this its address answers. Makes the network's bridge on first use.
+
+        The rules of its groups hold before its first packet: those of `guard`, which knows better than `nic` does.
+        """
 
     async def unplug(self, sandbox: str, port: str) -> None:
         """Take a card out, and remove its network's bridge with the last one."""
+
+    async def guard(self, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool = False) -> None:
+        """Have these groups' rules hold, at once, for these cards and for those in them that come to be plugged.
+
+        `is_all`: these are all groups and cards of the node; else they are news of some. What is not said stays as it
+        was in the kernel, across restarts. A card in groups that were never told hears and says nothing.
+        """
 
     async def plugged(self) -> dict[str, frozenset[str]]:
         """Ports plugged, by sandbox."""

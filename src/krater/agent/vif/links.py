@@ -37,6 +37,8 @@ _BRIDGE_DETAILS = nest(
     number(1, 0),  # forward delay: a port that is up forwards
     number(5, 0),  # no spanning tree: there is no loop to find
     attribute(23, b"\0"),  # no multicast snooping: neighbour discovery must work from the first packet
+    attribute(36, b"\1"),  # IPv4 that is only forwarded from port to port passes the firewall,
+    attribute(37, b"\1"),  # and so does IPv6: security groups hold within a network
 )
 _NO_DAD = 0x02
 _GONE = frozenset({errno.ENODEV})
@@ -96,6 +98,12 @@ def new_bridge(name: str, mac: str, mtu: int) -> Request:
     """Make a bridge, down."""
     body = _link() + text(_NAME, name) + attribute(_ADDRESS, _mac(mac)) + number(_MTU, mtu)
     return Request(_NEWLINK, CREATE | EXCLUSIVE, body + nest(_KIND_OF, text(_KIND, "bridge"), _BRIDGE_DETAILS))
+
+
+def bridge_seen(index: int) -> Request:
+    """Have the firewall see what a bridge forwards from port to port."""
+    details = nest(_KIND_DETAILS, attribute(36, b"\1"), attribute(37, b"\1"))
+    return Request(_NEWLINK, 0, _link(index) + nest(_KIND_OF, text(_KIND, "bridge"), details), _GONE)
 
 
 def new_veth(name: str, inner: str, mac: str, mtu: int, namespace: int) -> Request:
@@ -193,11 +201,13 @@ def solicited_group(address: str) -> str:
     return str(ipaddress.IPv6Address(b"\xff\x02" + b"\0" * 9 + b"\x01\xff" + last))
 
 
-def default_route(index: int, gateway: str, onlink: bool) -> Request:
-    """Send everything else by this gateway. `onlink`: the gateway is outside the link's own subnet."""
+def default_route(index: int, gateway: str, onlink: bool, metric: int = 0) -> Request:
+    """Send everything else by this gateway. `onlink`: the gateway is outside the link's own subnet. Of several such
+    routes the one with the lowest metric is used (0: the kernel's own choice, which is before all others)."""
     family = _family(gateway)
     body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 4, 0, 1, 4 if onlink else 0)
     body += attribute(5, ipaddress.ip_address(gateway).packed) + number(4, index)
+    body += number(6, metric) if metric else b""
     return Request(_NEWROUTE, CREATE | REPLACE, body)
 
 

@@ -11,7 +11,7 @@ the kernel later; a bridge without cards stays for `linger` seconds. `close` and
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
@@ -20,6 +20,7 @@ from krater.agent.vif.bridges import Bridge
 from krater.agent.vif.host import Host
 from krater.errors import Failed, Permanent, Temporary
 from krater.model.network import Nic
+from krater.model.security import GroupRules
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,10 @@ class NativeVif:
         """Take a card out."""
         await self._do(self._host.unplug, sandbox, port)
         self._start_tidying()
+
+    async def guard(self, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool = False) -> None:
+        """Have these rules hold."""
+        await self._do(self._host.guard, groups, nics, is_all=is_all)
 
     async def plugged(self) -> dict[str, frozenset[str]]:
         """Ports plugged, by sandbox."""

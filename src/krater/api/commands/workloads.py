@@ -88,19 +88,19 @@ def start(tx: Tx, asking: Asking, ident: str) -> Workload:
     """A process for a new value of `run`."""
     workload = find_ready(tx, asking, ident, "start")
     intent = workload.intent
-    return _change(tx, asking, workload, "start", replace(intent, desired=Desired.RUNNING, run=intent.run + 1))
+    return change_intent(tx, asking, workload, "start", replace(intent, desired=Desired.RUNNING, run=intent.run + 1))
 
 
 def stop(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
     """No process, after asking it to end."""
     workload = find_ready(tx, asking, ident, "stop")
-    return _change(tx, asking, workload, "stop", replace(workload.intent, desired=Desired.STOPPED, grace=grace))
+    return change_intent(tx, asking, workload, "stop", replace(workload.intent, desired=Desired.STOPPED, grace=grace))
 
 
 def kill(tx: Tx, asking: Asking, ident: str) -> Workload:
     """No process, without asking."""
     workload = find_ready(tx, asking, ident, "kill")
-    return _change(tx, asking, workload, "kill", replace(workload.intent, desired=Desired.STOPPED, grace=0.0))
+    return change_intent(tx, asking, workload, "kill", replace(workload.intent, desired=Desired.STOPPED, grace=0.0))
 
 
 def reboot(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
@@ -108,7 +108,7 @@ def reboot(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
     workload = find_ready(tx, asking, ident, "reboot")
     intent = workload.intent
     changed = replace(intent, desired=Desired.RUNNING, run=intent.run + 1, grace=grace)
-    return _change(tx, asking, workload, "reboot", changed)
+    return change_intent(tx, asking, workload, "reboot", changed)
 
 
 def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None) -> Workload:
@@ -125,19 +125,19 @@ def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None) -> Workload:
         rebuild=intent.rebuild + 1,
         grace=0.0,
     )
-    return _change(tx, asking, workload, "rebuild", changed, spec=spec)
+    return change_intent(tx, asking, workload, "rebuild", changed, spec=spec)
 
 
 def pause(tx: Tx, asking: Asking, ident: str) -> Workload:
     """Freeze its processes."""
     workload = find_ready(tx, asking, ident, "pause")
-    return _change(tx, asking, workload, "pause", replace(workload.intent, desired=Desired.PAUSED))
+    return change_intent(tx, asking, workload, "pause", replace(workload.intent, desired=Desired.PAUSED))
 
 
 def unpause(tx: Tx, asking: Asking, ident: str) -> Workload:
     """Thaw them."""
     workload = find_ready(tx, asking, ident, "unpause")
-    return _change(tx, asking, workload, "unpause", replace(workload.intent, desired=Desired.RUNNING))
+    return change_intent(tx, asking, workload, "unpause", replace(workload.intent, desired=Desired.RUNNING))
 
 
 def delete(tx: Tx, asking: Asking, ident: str, *, force: bool, stop: bool) -> Workload:
@@ -153,7 +153,7 @@ def delete(tx: Tx, asking: Asking, ident: str, *, force: bool, stop: bool) -> Wo
     if not is_allowed(operation, word):
         raise Conflict(f"Cannot delete container {workload.id} in {word} state.", code="invalid-state-exception")
     grace = DEFAULT_GRACE if needs_stop else 0.0
-    return _change(tx, asking, workload, "delete", replace(workload.intent, desired=Desired.REMOVED, grace=grace))
+    return change_intent(tx, asking, workload, "delete", replace(workload.intent, desired=Desired.REMOVED, grace=grace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +217,10 @@ def _next(intent: Intent) -> Intent:
     return replace(intent, generation=intent.generation + 1)
 
 
-def _change(
+def change_intent(
     tx: Tx, asking: Asking, workload: Workload, action: str, intent: Intent, spec: WorkloadSpec | None = None
 ) -> Workload:
+    """Store what is wanted now, with a line in the history."""
     changed = tx.workloads.set_intent(workload.id, _next(intent), spec=spec)
     _note(tx, asking, changed, action)
     return changed

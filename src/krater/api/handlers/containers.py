@@ -19,12 +19,13 @@ from krater.api.schemas.containers import DeleteQuery, Update
 from krater.api.schemas.decoding import decode_arguments, decode_body, decode_query
 from krater.api.schemas.fields import strict_bool, truth
 from krater.api.specs import read_cpu, read_memory
-from krater.bus.messages import Resize
-from krater.errors import KraterError
+from krater.bus.messages import Resize, Stats
+from krater.errors import Conflict, KraterError
 from krater.model.status import RUNNING
 from krater.store.interfaces import EVERYBODY, Page, Tx, Workload, WorkloadQuery
 
 FILTERS = ("name", "image", "project_id", "user_id", "memory", "host", "task_state", "status", "auto_remove")
+_MIB = 1 << 20
 _ALSO_KNOWN = ("all_projects", "expand", "resource_url")
 
 
@@ -136,6 +137,8 @@ async def _update(request: Request, operation: str) -> tuple[Asking, Workload, W
     )
     asking, ident = await asking_of(request), request.params["container"]
     quota = request.backing.settings.quota.limits
+    if changes.memory is not None:
+        await _refuse_less_than_used(request, asking, ident, changes.memory, operation)
     before, after = await request.backing.store.write(
         lambda tx: commands.update(tx, asking, ident, changes, quota, operation)
     )
@@ -143,6 +146,21 @@ async def _update(request: Request, operation: str) -> tuple[Asking, Workload, W
         hint_controller(request, after)
         await _resize_now(request, asking, after, before)
     return asking, before, after
+
+
+async def _refuse_less_than_used(request: Request, asking: Asking, ident: str, memory: int, operation: str) -> None:
+    """The kernel would not have it: say so before anything is stored. What grows later is the node's to tell."""
+    workload = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
+    if memory >= workload.spec.containers[0].resources.memory or asking.status(workload).word != RUNNING:
+        return
+    try:
+        used = (await call_node(request, asking, workload, Stats(workload.id))).memory_used
+    except KraterError:
+        return
+    if used > memory * _MIB:
+        raise Conflict(
+            f"memory: container {workload.id} uses {-(-used // _MIB)} MiB now; its limit cannot become {memory} MiB."
+        )
 
 
 async def _resize_now(request: Request, asking: Asking, after: Workload, before: Workload) -> None:

@@ -1,26 +1,29 @@
 """POST /containers: every check in the order the Container API has it, then one transaction."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
 
 from msgspec import UNSET
 
 from krater.api.commands import workloads as commands
+from krater.api.commands.connections import join_groups
 from krater.api.commands.workloads import Asking
 from krater.api.handlers.asking import asking_of, change, check_since
 from krater.api.handlers.mounting import holding, resolve_mounts
+from krater.api.handlers.security_groups import groups_of
 from krater.api.handlers.sources import check_source, read_registry
 from krater.api.links import base_of
 from krater.api.requests import Answer, Request
 from krater.api.schemas.containers import CreateBase, CreateQuery, HealthcheckAsk, create_shape
 from krater.api.schemas.decoding import decode_json_body, decode_query
 from krater.api.schemas.fields import truth
-from krater.api.specs import container_spec, net_asks, read_resources, read_restart, workload_spec
+from krater.api.specs import container_spec, net_asks, read_exposed, read_resources, read_restart, workload_spec
 from krater.errors import Invalid, NotFound, OverQuota, Unsupported
 from krater.model.network import NetRequest
-from krater.model.quota import Usage, exceeded
+from krater.model.quota import Limits, Usage, exceeded
 from krater.model.workload import ContainerSpec, Desired, Intent, Kind, Resources, RestartPolicy
-from krater.store.interfaces import Workload
+from krater.store.interfaces import Tx, Workload
 
 
 async def create(request: Request) -> Answer:
@@ -32,7 +35,7 @@ async def create(request: Request) -> Answer:
     container = container_spec(str(uuid4()), ask, resources, minor)
     asks = net_asks(ask.nets)
     request.require("container:create")
-    _refuse_groups(ask)
+    groups = await _resolve_groups(request, ask)
     await _check_quota(request, resources)
     _check_placing(request, ask)
     nets = await request.backing.networks.resolve(request.caller, asks)
@@ -45,10 +48,10 @@ async def create(request: Request) -> Answer:
     _check_host(asking, getattr(ask, "host", UNSET))
     mounts = await resolve_mounts(request, ask)
     container = replace(container, mounts=mounts.mounts)
-    workload = _workload(request, ask, container, restart, nets, run=run)
+    workload = _workload(request, ask, container, restart, nets, groups, run=run)
     limits = request.backing.settings.quota.limits
     hold = holding(request, workload.id, mounts)
-    stored = await change(request, lambda tx: commands.create(tx, asking, workload, limits, hold))
+    stored = await change(request, lambda tx: _store(tx, asking, workload, limits, hold))
     base = base_of(request)
     body = request.backing.renderer.one(
         stored, request.caller, asking.nodes, asking.at, base.of("containers", stored.id)
@@ -62,6 +65,7 @@ def _workload(
     container: ContainerSpec,
     restart: RestartPolicy | None,
     nets: tuple[NetRequest, ...],
+    groups: tuple[str, ...] | None,
     *,
     run: bool,
 ) -> Workload:
@@ -72,15 +76,23 @@ def _workload(
         project_id=request.caller.project_id,
         user_id=request.caller.user_id,
         name=container.name,
-        spec=workload_spec(ask, container, restart, nets),
+        spec=workload_spec(ask, container, restart, nets, groups),
         intent=Intent(Desired.RUNNING, run=1) if run else Intent(Desired.CREATED),
         created_at=request.backing.now(),
     )
 
 
-def _refuse_groups(ask: CreateBase) -> None:
-    if ask.security_groups and set(ask.security_groups) != {"default"}:
-        raise not_yet("security_groups", "security groups other than default")
+def _store(tx: Tx, asking: Asking, workload: Workload, limits: Limits, hold: Callable[[Tx], None] | None) -> Workload:
+    stored = commands.create(tx, asking, workload, limits, hold)
+    join_groups(tx, stored)
+    return stored
+
+
+async def _resolve_groups(request: Request, ask: CreateBase) -> tuple[str, ...] | None:
+    """The groups it is to be in, as ids. One for its exposed ports is made with it; nothing asked is the default."""
+    if not ask.security_groups:
+        return (str(uuid4()),) if ask.exposed_ports else None
+    return await groups_of(request).resolve(request.caller, ask.security_groups)
 
 
 async def _check_quota(request: Request, resources: Resources) -> None:
@@ -134,7 +146,7 @@ def _check_exposed(request: Request, ask: CreateBase) -> None:
     check_since(request, "exposed_ports", 24)
     if ask.security_groups and request.version >= 20:
         raise Invalid("exposed_ports: cannot be given together with security_groups", field="exposed_ports")
-    raise not_yet("exposed_ports", "exposed ports")
+    read_exposed(ask.exposed_ports)
 
 
 def _check_host(asking: Asking, host: object) -> None:

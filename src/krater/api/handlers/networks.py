@@ -1,6 +1,9 @@
 """Networks and ports of the embedded profile: an extension of the Container API."""
 
+from collections.abc import Sequence
+
 from krater.api.handlers.answers import NO_CONTENT, found
+from krater.api.handlers.security_groups import groups_of
 from krater.api.requests import Answer, Request
 from krater.api.schemas.decoding import decode_json_body
 from krater.api.schemas.fields import truth
@@ -11,6 +14,7 @@ from krater.api.schemas.networks import (
     NetworkList,
     PortEntry,
     PortList,
+    RegisteredNetwork,
     SubnetEntry,
 )
 from krater.cloud.interfaces import OwnNetworks
@@ -32,12 +36,28 @@ async def show(request: Request) -> Answer:
 
 
 async def create(request: Request) -> Answer:
-    """A new one, with a range that Krater chooses."""
-    request.require("network:create_own")
+    """A new one, with a range that Krater chooses; with the id of one, what Zun's administrators prepare nodes by."""
     ask = await decode_json_body(request, CreateNetwork)
     if ask.neutron_net_id is not None:
-        raise Unsupported("neutron_net_id: this Krater has networks of its own and no Neutron.")
+        return await _register(request, ask.neutron_net_id)
+    request.require("network:create_own")
     return found(_entry(await _own(request).create(request.caller, ask.name, internal=truth(ask.internal))))
+
+
+async def _register(request: Request, ident: str) -> Answer:
+    """A node needs no preparing: a network comes to it with its first card. So this only says that there is one."""
+    request.require("network:create")
+    network = await request.backing.store.read(lambda tx: tx.networks.get(request.reach, ident))
+    return found(
+        RegisteredNetwork(
+            uuid=network.id,
+            name=network.id,
+            project_id=network.project_id,
+            user_id=request.caller.user_id,
+            network_id=network.id,
+            neutron_net_id=network.id,
+        )
+    )
 
 
 async def delete(request: Request) -> Answer:
@@ -50,14 +70,19 @@ async def delete(request: Request) -> Answer:
 async def list_ports(request: Request) -> Answer:
     """The project's ports, those of containers as well."""
     request.require("port:get_all")
-    return found(PortList([_port_entry(port) for port in await _own(request).ports(request.caller)]))
+    ports = await _own(request).ports(request.caller)
+    groups = await groups_of(request).of_ports(ports)
+    return found(PortList([_port_entry(port, groups[port.id]) for port in ports]))
 
 
 async def create_port(request: Request) -> Answer:
     """Keep an address."""
     request.require("port:create")
     ask = await decode_json_body(request, CreatePort)
-    return found(_port_entry(await _own(request).create_port(request.caller, ask.network, ask.fixed_ips)))
+    names = ask.security_groups
+    wanted = None if names is None else await groups_of(request).resolve(request.caller, names)
+    port = await _own(request).create_port(request.caller, ask.network, ask.fixed_ips, wanted)
+    return found(_port_entry(port, (await groups_of(request).of_ports([port]))[port.id]))
 
 
 async def delete_port(request: Request) -> Answer:
@@ -81,6 +106,6 @@ def _entry(network: Network) -> NetworkEntry:
     )
 
 
-def _port_entry(port: Port) -> PortEntry:
+def _port_entry(port: Port, groups: Sequence[str]) -> PortEntry:
     addresses = [fixed.address for fixed in port.fixed_ips]
-    return PortEntry(port.id, port.network, port.project_id, port.mac, addresses, port.device, port.owned)
+    return PortEntry(port.id, port.network, port.project_id, port.mac, addresses, port.device, port.owned, list(groups))

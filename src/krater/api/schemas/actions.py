@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from krater.api.schemas.fields import Boolean, BooleanExtended, Name, Positive
+from krater.api.schemas.fields import Boolean, BooleanExtended, Name, Positive, ShortText
 
 _END = r"(?![\s\S])"
 _EXEC_ID = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}", description="64 hexadecimal digits")]
@@ -102,6 +102,27 @@ class PutArchive(Struct):
 
     path: FilePath
     data: Annotated[str, Meta(description="a tar archive in base64 (before 1.25: as it is)")]
+
+
+class NetworkAttach(Struct):
+    """The network to be on: by id or name, by a port, or (neither) the default one."""
+
+    network: ShortText | None = None
+    port: ShortText | None = None
+    fixed_ip: Annotated[str, Meta(min_length=1, max_length=45, description="an IPv4 or IPv6 address")] | None = None
+
+
+class NetworkDetach(Struct):
+    """The network, or the port, to be off."""
+
+    network: ShortText | None = None
+    port: ShortText | None = None
+
+
+class GroupName(Struct):
+    """A security group."""
+
+    name: ShortText
 
 
 class Rename(Struct):

@@ -16,10 +16,13 @@ class CreateNetwork(Struct, forbid_unknown_fields=True):
 
 
 class CreatePort(Struct, forbid_unknown_fields=True):
-    """A port: an address that outlives containers."""
+    """A port: an address that outlives containers. Without `security_groups` it is in the default one."""
 
     network: ShortText
     fixed_ips: Annotated[list[ShortText], Meta(max_length=2, description="at most one address of each family")] = []
+    security_groups: (
+        Annotated[list[ShortText], Meta(max_length=64, description="a list of names or ids of security groups")] | None
+    ) = None
 
 
 class SubnetEntry(Struct):
@@ -43,6 +46,17 @@ class NetworkEntry(Struct):
     subnets: list[SubnetEntry]
 
 
+class RegisteredNetwork(Struct):
+    """The Container API's answer about a network that exists elsewhere: its own, to Krater."""
+
+    uuid: str
+    name: str
+    project_id: str
+    user_id: str
+    network_id: str
+    neutron_net_id: str
+
+
 class NetworkList(Struct):
     """All networks a project can use."""
 
@@ -59,6 +73,7 @@ class PortEntry(Struct):
     fixed_ips: list[str]
     device: str
     owned: bool
+    security_groups: list[str]
 
 
 class PortList(Struct):

@@ -35,13 +35,21 @@ class LocalNetworks:
             found = await insist(self._store, lambda tx: self._ensure_default(tx, caller.project_id))
         return (NetRequest(found.id),)
 
-    async def ensure_ports(self, workload: str, project: str, nets: Sequence[NetRequest]) -> tuple[Nic, ...]:
+    async def ensure_ports(
+        self,
+        workload: str,
+        project: str,
+        nets: Sequence[NetRequest],
+        before: Sequence[Nic] = (),
+        leaving: Sequence[str] = (),
+    ) -> tuple[Nic, ...]:
         """Have a port for each item, and say how to plug it."""
-        return await self._store.write(lambda tx: ensure_ports(tx, workload, Scope(project), nets))
+        scope = Scope(project)
+        return await self._store.write(lambda tx: ensure_ports(tx, workload, scope, nets, before, leaving))
 
-    async def release(self, workload: str) -> None:
+    async def release(self, workload: str, only: Sequence[str] | None = None) -> None:
         """Delete the ports made for the workload, free the user's own."""
-        await self._store.write(lambda tx: tx.networks.release(workload))
+        await self._store.write(lambda tx: tx.networks.release(workload, only))
 
     async def list_owned(self) -> set[str]:
         """Workloads that hold ports."""
@@ -112,9 +120,18 @@ def _resolve_network(tx: Tx, scope: Scope, ask: NetAsk) -> NetRequest:
     return NetRequest(network.id, None, wanted)
 
 
-def ensure_ports(tx: Tx, workload: str, scope: Scope, nets: Sequence[NetRequest]) -> tuple[Nic, ...]:
+def ensure_ports(
+    tx: Tx,
+    workload: str,
+    scope: Scope,
+    nets: Sequence[NetRequest],
+    before: Sequence[Nic] = (),
+    leaving: Sequence[str] = (),
+) -> tuple[Nic, ...]:
     """Bind the user's ports, find or make the others, in the order of `nets`."""
-    spare = list(tx.networks.ports(EVERYBODY, device=workload))
+    held = tx.networks.ports(EVERYBODY, device=workload)
+    kept = {nic.port for nic in before}
+    spare = sorted((port for port in held if port.id not in leaving), key=lambda port: port.id not in kept)
     plugged: list[tuple[Port, Network]] = []
     for net in nets:
         port = next((p for p in spare if _serves(p, net)), None)
@@ -126,7 +143,7 @@ def ensure_ports(tx: Tx, workload: str, scope: Scope, nets: Sequence[NetRequest]
         else:
             port = _make_port(tx, workload, scope, net)
         plugged.append((port, tx.networks.get(scope, net.network)))
-    return nics_of(plugged)
+    return nics_of(plugged, {nic.port: nic.name for nic in before})
 
 
 def _serves(port: Port, net: NetRequest) -> bool:

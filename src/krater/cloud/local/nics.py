@@ -1,28 +1,37 @@
 """From stored ports and networks to the cards a node plugs, and whether an address fits a network. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import count
 
 from krater.errors import Invalid
 from krater.model.network import Address, Network, Nic, Port, Subnet
 
+_CARD = "eth"
 
-def nics_of(plugged: Sequence[tuple[Port, Network]]) -> tuple[Nic, ...]:
-    """A card for each port, in order. The first one that has a way out carries the default routes."""
-    first_way_out = next((i for i, (_, network) in enumerate(plugged) if not network.internal), None)
+
+def nics_of(plugged: Sequence[tuple[Port, Network]], names: Mapping[str, str] | None = None) -> tuple[Nic, ...]:
+    """A card for each port, in order. Those that have a way out carry default routes (see `Nic`).
+
+    `names` are those of cards that are there, by port: they stay. New ones are counted on, so that none comes before
+    a card that is in use.
+    """
+    known = names or {}
+    first = 1 + max((int(name.removeprefix(_CARD)) for name in known.values()), default=-1)
+    fresh = (f"{_CARD}{number}" for number in count(first))
     return tuple(
         Nic(
             port=port.id,
             network=network.id,
             mac=port.mac,
-            name=f"eth{index}",
+            name=known.get(port.id) or next(fresh),
             addresses=_addresses(port, network),
             gateways=tuple(f"{s.gateway}/{s.prefix}" for s in network.subnets if s.gateway is not None),
             mtu=network.mtu,
             internal=network.internal,
-            default_route=index == first_way_out,
+            default_route=not network.internal,
         )
-        for index, (port, network) in enumerate(plugged)
+        for port, network in plugged
     )
 
 

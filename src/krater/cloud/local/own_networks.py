@@ -52,7 +52,9 @@ class LocalOwnNetworks:
         """All ports of the project."""
         return await self._store.read(lambda tx: tx.networks.ports(Scope(caller.project_id)))
 
-    async def create_port(self, caller: Caller, network: str, addresses: Sequence[str]) -> Port:
+    async def create_port(
+        self, caller: Caller, network: str, addresses: Sequence[str], groups: Sequence[str] | None = None
+    ) -> Port:
         """A port that is the user's."""
 
         def make(tx: Tx) -> Port:
@@ -62,7 +64,10 @@ class LocalOwnNetworks:
             place = tx.networks.get(scope, network)
             wanted = check_addresses(place, addresses)
             port = Port(uuid4().hex, place.id, caller.project_id, mac="", fixed_ips=(), owned=False)
-            return tx.networks.add_port(port, wanted)
+            made = tx.networks.add_port(port, wanted)
+            default = tx.security_groups.ensure_default(caller.project_id)
+            tx.security_groups.join(made.id, (default.id,) if groups is None else groups)
+            return made
 
         return await self._store.write(make)
 
@@ -73,6 +78,7 @@ class LocalOwnNetworks:
             if tx.networks.get_port(scope, id).owned:
                 raise NotFound(f"port {id} is its container's own and goes with it")
             tx.networks.delete_port(scope, id)
+            tx.security_groups.leave(id)
 
         await self._write(caller, remove)
 

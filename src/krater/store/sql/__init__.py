@@ -21,6 +21,7 @@ from krater.store.interfaces import (
     Nodes,
     Quotas,
     Registries,
+    SecurityGroups,
     Tokens,
     Tx,
     Volumes,
@@ -39,6 +40,7 @@ from krater.store.sql.quotas import SqlQuotas
 from krater.store.sql.registries import SqlRegistries
 from krater.store.sql.reserve import Reserve
 from krater.store.sql.schema import ensure_head
+from krater.store.sql.security_groups import SqlSecurityGroups
 from krater.store.sql.tokens import SqlTokens
 from krater.store.sql.volumes import SqlVolumes
 from krater.store.sql.workloads import SqlWorkloads
@@ -68,6 +70,7 @@ class SqlTx:
         self.registries: Registries = SqlRegistries(link)
         self.networks: Networks = SqlNetworks(link)
         self.volumes: Volumes = SqlVolumes(link)
+        self.security_groups: SecurityGroups = SqlSecurityGroups(link)
         self.images: Images = SqlImages(link)
         self.tokens: Tokens = SqlTokens(link)
 

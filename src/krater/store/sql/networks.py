@@ -158,9 +158,14 @@ class SqlNetworks:
         self._link.run(_CHANGE_PORT, {"wanted": id, "device": device})
         return replace(port, device=device)
 
-    def release(self, device: str) -> None:
+    def release(self, device: str, only: Sequence[str] | None = None) -> None:
         """Delete a workload's own ports and free the user's."""
-        if device:
+        if device and only is not None:
+            for port in only:
+                its = (ports.c.id == port, ports.c.device == device)
+                self._link.run(delete(ports).where(*its, ports.c.owned == 1))
+                self._link.run(update(ports).where(*its).values(device=""))
+        elif device:
             self._link.run(_DELETE_OWNED, {"wanted": device})
             self._link.run(_FREE, {"wanted": device, "device": ""})
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, ins
 
 from krater.errors import Conflict, Invalid, NotFound
 from krater.model.assignment import Observed, Placement
+from krater.model.network import are_wired
 from krater.model.workload import Desired, Intent, Kind, WorkloadSpec
 from krater.store.interfaces import Page, Scope, Workload, WorkloadQuery
 from krater.store.sql.documents import INTENT, OBSERVED, PLACEMENT, SPEC
@@ -256,7 +257,10 @@ class SqlWorkloads:
 
 def _is_unfinished(workload: Workload) -> bool:
     going = workload.intent.desired is Desired.REMOVED or workload.removal is not None
-    return going or workload.placement.node is None
+    placement = workload.placement
+    if going or placement.node is None or placement.leaving:
+        return True
+    return placement.generation != workload.intent.generation and not are_wired(workload.spec.nets, placement.nics)
 
 
 def _not_found(ident: str, kind: Kind | None) -> NotFound:

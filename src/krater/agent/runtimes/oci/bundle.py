@@ -57,7 +57,12 @@ def write(record: ContainerRecord, paths: ContainerPaths, host: spec.HostFacts, 
 def furnish(record: ContainerRecord, paths: ContainerPaths) -> None:
     """Mount the root filesystem and write what is mounted into it. Idempotent."""
     mount_rootfs(paths, record.lowers)
-    for name, text in spec.etc_files(record.config).items():
+    write_names(record.config, paths)
+
+
+def write_names(config: ContainerConfig, paths: ContainerPaths) -> None:
+    """Write the files below /etc, which stay the same files: a container has them mounted."""
+    for name, text in spec.etc_files(config).items():
         _write_in_place(f"{paths.etc}/{name}", text.encode())
 
 

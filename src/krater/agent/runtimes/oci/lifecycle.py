@@ -277,6 +277,19 @@ class Lifecycle:
                 await self._with.threads.run(self._with.cgroups.limit, container, cpu, memory)
             await self._with.threads.run(self._with.shelf.write, paths.record, changed)
 
+    async def tell_names(
+        self, container: str, nameservers: tuple[str, ...], hosts: tuple[tuple[str, str], ...]
+    ) -> None:
+        """Other lines for /etc/hosts and resolv.conf; a process that runs sees them in the files it has."""
+        async with self._alone(container) as paths:
+            record, last = self._records(paths)
+            if record is None or (record.config.nameservers, record.config.hosts) == (nameservers, hosts):
+                return
+            changed = replace(record, config=replace(record.config, nameservers=nameservers, hosts=hosts))
+            if last is not None:  # else there are no files yet: its first start writes them
+                await self._with.threads.run(bundle.write_names, changed.config, paths)
+            await self._with.threads.run(self._with.shelf.write, paths.record, changed)
+
     async def close(self) -> None:
         """Let go of what watches. Containers go on."""
         await self.watch.close()

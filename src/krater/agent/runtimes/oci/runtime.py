@@ -237,6 +237,12 @@ class OciRuntime:
         """Set new limits."""
         await self._with.lifecycle.update(container, cpu, memory)
 
+    async def tell_names(
+        self, container: str, nameservers: tuple[str, ...], hosts: tuple[tuple[str, str], ...]
+    ) -> None:
+        """Have these in resolv.conf and /etc/hosts."""
+        await self._with.lifecycle.tell_names(container, nameservers, hosts)
+
     async def remove(self, container: str) -> None:
         """Leave nothing of it but its log."""
         await self._with.jails.end(container)

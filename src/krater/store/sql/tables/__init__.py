@@ -9,6 +9,7 @@ from krater.store.sql.tables.networks import addresses, networks, ports, subnets
 from krater.store.sql.tables.nodes import claims, images, nodes
 from krater.store.sql.tables.projects import quota_limits, quota_usage, revoked_tokens
 from krater.store.sql.tables.registries import registries, registry_uses
+from krater.store.sql.tables.security_groups import security_groups, security_members, security_rules
 from krater.store.sql.tables.volumes import injected_files, volumes
 from krater.store.sql.tables.workloads import action_events, actions, members, workloads
 
@@ -30,6 +31,9 @@ __all__ = [
     "registries",
     "registry_uses",
     "revoked_tokens",
+    "security_groups",
+    "security_members",
+    "security_rules",
     "subnets",
     "to_cores",
     "to_micros",

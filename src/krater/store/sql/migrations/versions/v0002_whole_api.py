@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from krater.model.security import default_group
+
 revision = "0002"
 down_revision = "0001"
 
@@ -21,6 +23,7 @@ OPTIONS: dict[str, Any] = {
 
 def upgrade() -> None:
     """Each noun for itself."""
+    _security_groups()
     _dedicated_processors()
     _departures()
     _registries()
@@ -119,3 +122,72 @@ def _injected_files() -> None:
         **OPTIONS,
     )
     op.create_index("ix_injected_files_workload", "injected_files", ["workload"])
+
+
+def _security_groups() -> None:
+    groups = op.create_table(
+        "security_groups",
+        sa.Column("seq", SEQ, nullable=False),
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("project_id", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("description", sa.String(255), nullable=False),
+        sa.Column("device", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="pk_security_groups"),
+        sa.UniqueConstraint("id", name="uq_security_groups_id"),
+        **OPTIONS,
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_security_groups_project_id_name", "security_groups", ["project_id", "name"])
+    op.create_index("ix_security_groups_device", "security_groups", ["device"])
+    rules = op.create_table(
+        "security_rules",
+        sa.Column("seq", SEQ, nullable=False),
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("direction", sa.String(32), nullable=False),
+        sa.Column("version", sa.SmallInteger(), nullable=False),
+        sa.Column("protocol", sa.String(32), nullable=True),
+        sa.Column("lowest", sa.Integer(), nullable=True),
+        sa.Column("highest", sa.Integer(), nullable=True),
+        sa.Column("remote_cidr", sa.String(49), nullable=True),
+        sa.Column("remote_group", sa.String(64), nullable=True),
+        sa.ForeignKeyConstraint(["owner"], ["security_groups.id"], name="fk_security_rules_owner", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("seq", name="pk_security_rules"),
+        sa.UniqueConstraint("id", name="uq_security_rules_id"),
+        **OPTIONS,
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_security_rules_owner", "security_rules", ["owner"])
+    op.create_index("ix_security_rules_remote_group", "security_rules", ["remote_group"])
+    op.create_table(
+        "security_members",
+        sa.Column("device", sa.String(64), nullable=False),
+        sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["owner"], ["security_groups.id"], name="fk_security_members_owner"),
+        sa.PrimaryKeyConstraint("device", "owner", name="pk_security_members"),
+        **OPTIONS,
+    )
+    op.create_index("ix_security_members_owner", "security_members", ["owner"])
+    _default_groups(groups, rules)
+
+
+def _default_groups(groups: sa.Table, rules: sa.Table) -> None:
+    """Projects that have ports: what was there before there were groups belongs to the default one."""
+    connection = op.get_bind()
+    for (project,) in connection.execute(sa.text("SELECT DISTINCT project_id FROM ports")).fetchall():
+        made = default_group(project)
+        connection.execute(
+            groups.insert(),
+            {
+                "id": made.id,
+                "project_id": project,
+                "name": made.name,
+                "description": made.description,
+                "device": "",
+            },
+        )
+        for rule in made.rules:
+            values = {"id": rule.id, "owner": made.id, "direction": str(rule.direction), "version": rule.version}
+            connection.execute(rules.insert(), {**values, "remote_group": rule.remote_group})
