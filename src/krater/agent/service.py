@@ -91,19 +91,28 @@ class Agent:
         self._is_open = False
         self._names_due = asyncio.Event()
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
-        observer = Observer(runtime, vif, volumes)
         self._volume_tasks = VolumeTasks(node, bus, volumes)
-        self._mounting = Mounting(node, bus, volumes, observer, self._volume_tasks.notice)
+        self._reporter = Reporter(node, bus)
+        self._health = HealthChecks(runtime, self._reconciler.wake)
+        self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
+        self._archives = Archives(runtime, lambda: self._is_open)
+        self._streams = Streams(runtime, run_directory, settings.most_sessions)
+        self._log_reader = LogReader(runtime.log_path)
+        self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
+        self._set_up(now)
+
+    def _set_up(self, now: Now) -> None:
+        """The parts that a workload passes through, from the pull to the report."""
+        node, bus, runtime, vif, settings = self._node, self._bus, self._runtime, self._vif, self._settings
+        observer = Observer(runtime, vif, self._volumes)
+        self._mounting = Mounting(node, bus, self._volumes, observer, self._volume_tasks.notice)
         executor = Executor(
             runtime, vif, self._mounting, observer, now, self._configure, self._reconciler.aside, self._asker
         )
-        self._reporter = Reporter(node, bus)
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
-        self._health = HealthChecks(runtime, self._reconciler.wake)
         self._workloads = Workloads(
             observer, executor, self._reporter, self._health, backoff, now, self._changed, settings.pull_patience
         )
-        self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
         self._sync = Sync(
             node,
             bus,
@@ -115,10 +124,6 @@ class Agent:
             settings.resync,
             Guarding(vif).keep,
         )
-        self._archives = Archives(runtime, lambda: self._is_open)
-        self._streams = Streams(runtime, run_directory, settings.most_sessions)
-        self._log_reader = LogReader(runtime.log_path)
-        self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
 
     async def run(self) -> None:
         """Live. Requests are answered from the first moment, also while the engine is not there yet."""

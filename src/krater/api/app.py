@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict, Unpack, cast
 from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -45,51 +45,50 @@ _REQUEST_ID = re.compile(rb"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+class Surroundings(TypedDict):
+    """What of the cloud stands around the API. What is not given, another service of the cloud does: users make
+    networks (`own_networks`), volumes and security groups there, and nobody here knows all `projects`.
+    """
+
+    networks: Networks
+    volumes: Volumes
+    vault: Vault
+    own_networks: NotRequired[OwnNetworks | None]
+    own_volumes: NotRequired[OwnVolumes | None]
+    security_groups: NotRequired[SecurityGroups | None]
+    projects: NotRequired[Callable[[], Awaitable[list[Project]]] | None]
+
+
 def make_app(
     settings: Settings,
     store: Store,
     bus: Bus,
     identity: Identity,
-    networks: Networks,
-    volumes: Volumes,
+    *,
     now: Now = utc_now,
     extra_mounts: Mapping[str, ASGIApp] | None = None,
     nodes_lifetime: float = 1.0,
-    own_networks: OwnNetworks | None = None,
-    own_volumes: OwnVolumes | None = None,
-    security_groups: SecurityGroups | None = None,
-    *,
     consoles: Consoles | None = None,
-    vault: Vault,
-    projects: Callable[[], Awaitable[list[Project]]] | None = None,
+    **surroundings: Unpack[Surroundings],
 ) -> ASGIApp:
     """The whole API. `extra_mounts` are other applications by the prefix of their paths, such as `/identity`;
-    `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `own_networks` is where users make their
-    networks, unless another service of the cloud does that, `own_volumes` and `security_groups` the same for those;
-    `vault` encrypts what is secret of what is stored; `projects` lists all that there are, where that is known;
-    `consoles` issues tickets, for a gateway to accept.
+    `nodes_lifetime` is for how many seconds a look at the nodes may be shown; `consoles` issues tickets, for a gateway
+    to accept.
 
     Invalid when the operator's policy file cannot be understood.
     """
-    policy_file = Path(settings.api.policy_file or f"{settings.core.directory}/policy.yaml")
-    policies = Policies(policy_file)
+    policies = Policies(Path(settings.api.policy_file or f"{settings.core.directory}/policy.yaml"))
     backing = Backing(
         settings=settings,
         store=store,
         bus=bus,
-        networks=networks,
-        own_networks=own_networks,
-        vault=vault,
-        projects=projects,
-        volumes=volumes,
-        own_volumes=own_volumes,
-        security_groups=security_groups,
         policies=policies,
         nodes=NodeView(store, settings.controller.node_down_after, nodes_lifetime),
         renderer=Renderer(policies),
         now=now,
         openapi=openapi_document(ROUTES),
         consoles=consoles or Consoles(settings.gateway),
+        **surroundings,
     )
     # From the inside out; a request meets them from the last line up.
     app: ASGIApp = Dispatcher(Router(ROUTES))  # 6. finds route and microversion, runs the handler

@@ -55,18 +55,18 @@ class Backing:
     store: Store
     bus: Bus
     networks: Networks
-    own_networks: OwnNetworks | None
     volumes: Volumes
-    own_volumes: OwnVolumes | None
     vault: Vault
-    projects: Callable[[], Awaitable[list[Project]]] | None
-    security_groups: SecurityGroups | None
     policies: "Policies"
     nodes: "NodeView"
     renderer: "Renderer"
     now: Now
     openapi: bytes
     consoles: "Consoles"
+    own_networks: OwnNetworks | None = None
+    own_volumes: OwnVolumes | None = None
+    security_groups: SecurityGroups | None = None
+    projects: Callable[[], Awaitable[list[Project]]] | None = None
     streams: Streams = field(default_factory=Streams)
     archives: Room = field(default_factory=Room)
 

@@ -6,16 +6,15 @@ moment, as by a crash, and another one finds the same containers. `hook` is call
 
 import asyncio
 import os
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from krater.agent.runtimes.fake_files import FakeFiles, FakePacked, FakeUnpacked
-from krater.agent.runtimes.fake_images import FakeImages
-from krater.agent.runtimes.fake_programs import ENDED, KILLED, Program, program_of
+from krater.agent.runtimes.fake_files import FakePacked, FakeUnpacked
+from krater.agent.runtimes.fake_programs import ENDED, KILLED, program_of
 from krater.agent.runtimes.fake_streams import FakeProcess, FakeStream, executed
+from krater.agent.runtimes.fake_world import ALIVE, FakeContainer, FakeEngineWorld, Hook, new_container, no_hook
 from krater.agent.runtimes.interfaces import (
     OPERATOR,
     Asker,
@@ -33,69 +32,9 @@ from krater.model.assignment import ContainerState, NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
 from krater.model.workload import PullPolicy
 
-_ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
+__all__ = ["FakeContainer", "FakeEngineWorld", "FakeRuntime", "Hook", "no_hook"]
+
 _TERM, _KILL = 15, 9
-
-Hook = Callable[[str, str, str], None]
-
-
-def no_hook(moment: str, effect: str, subject: str) -> None:
-    """`moment` is before, during or after; `subject` the container or image."""
-
-
-@dataclass(eq=False)
-class FakeContainer:
-    """One container: what it was made of, and what it is now."""
-
-    config: ContainerConfig
-    seen: ObservedContainer
-    program: Program
-    is_whole: bool = False
-    timer: asyncio.TimerHandle | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    files: FakeFiles = field(default_factory=FakeFiles)
-    process: FakeProcess | None = None
-
-
-class FakeEngineWorld:
-    """What would be in the kernel and on the disk. `starts` and `kills` count, for those who judge an agent.
-
-    `latency` is the seconds that every effect takes; `logs` is a directory, or "" for no logs.
-    """
-
-    def __init__(self, *, logs: str = "", latency: float = 0.0) -> None:
-        self.containers: dict[str, FakeContainer] = {}
-        self.images = FakeImages()
-        self.logs = logs
-        self.latency = latency
-        self.starts: Counter[tuple[str, int, int, int]] = Counter()
-        self.stops: list[str] = []
-        self.listeners: set[asyncio.Queue[str]] = set()
-        self._last_pid = 1000
-
-    def end(self, container: str, exit_code: int, now: Now, *, oom: bool = False) -> None:
-        """The process of a container ends, for whatever reason."""
-        found = self.containers.get(container)
-        if found is None or found.seen.state not in _ALIVE:
-            return
-        if found.timer is not None:
-            found.timer.cancel()
-        state = ContainerState.EXITED
-        found.seen = replace(found.seen, state=state, pid=None, exit_code=exit_code, oom_killed=oom, finished_at=now())
-        found.ended.set()
-        if found.process is not None:
-            found.process.end(exit_code)
-        self.tell(container)
-
-    def tell(self, container: str) -> None:
-        """Have everybody who listens know that it changed."""
-        for listener in self.listeners:
-            listener.put_nowait(container)
-
-    def next_pid(self) -> int:
-        """A number nobody had."""
-        self._last_pid += 1
-        return self._last_pid
 
 
 class FakeRuntime:
@@ -168,7 +107,7 @@ class FakeRuntime:
             raise Permanent(f"The image {config.spec.image} is not on this node.")
         if not self.world.images.admits(facts.name, config.project):
             raise Temporary(f"The registry is to be asked for the image {config.spec.image} again.")
-        made = self.world.containers[config.id] = _new_container(config, facts)
+        made = self.world.containers[config.id] = new_container(config, facts)
         self._hook("during", "create", config.id)
         made.is_whole = True
         self.world.tell(config.id)
@@ -179,7 +118,7 @@ class FakeRuntime:
         await self._effect("start", container)
         found = self._find(container)
         same = (found.seen.run, found.seen.attempt) == (run, attempt)
-        if found.seen.state in _ALIVE:
+        if found.seen.state in ALIVE:
             if same:
                 return
             raise Conflict(f"Container {container} runs.")
@@ -202,7 +141,7 @@ class FakeRuntime:
         """Most programs end when asked; one that does not is killed."""
         await self._effect("stop", container)
         found = self.world.containers.get(container)
-        if found is None or found.seen.state not in _ALIVE:
+        if found is None or found.seen.state not in ALIVE:
             return
         if reason is not None and found.seen.cut_off is None:
             found.seen = replace(found.seen, cut_off=reason)
@@ -248,7 +187,7 @@ class FakeRuntime:
         await self._effect("remove", container)
         found = self.world.containers.get(container)
         if found is not None:
-            if found.seen.state in _ALIVE:
+            if found.seen.state in ALIVE:
                 self.world.stops.append(container)
                 self.world.end(container, KILLED, self._now)
                 self._hook("during", "remove", container)
@@ -360,7 +299,7 @@ class FakeRuntime:
     async def _switch(self, name: str, container: str, state: ContainerState) -> None:
         await self._effect(name, container)
         found = self._find(container)
-        if found.seen.state not in _ALIVE:
+        if found.seen.state not in ALIVE:
             raise Conflict(f"Container {container} is not running.")
         found.seen = replace(found.seen, state=state)
         self.world.tell(container)
@@ -390,23 +329,6 @@ class FakeRuntime:
                 lambda: world.end(seen.id, program.exit_code, clock, oom=program.oom),
             )
         world.tell(seen.id)
-
-
-def _new_container(config: ContainerConfig, facts: ImageFacts) -> FakeContainer:
-    spec = config.spec
-    entrypoint = facts.entrypoint if spec.entrypoint is None else spec.entrypoint
-    command = facts.command if spec.command is None else spec.command
-    seen = ObservedContainer(
-        id=config.id,
-        rebuild=config.rebuild,
-        state=ContainerState.CREATED,
-        image_digest=facts.digest,
-        command=command,
-        entrypoint=entrypoint,
-        cpu=spec.resources.cpu,
-        memory=spec.resources.memory,
-    )
-    return FakeContainer(config, seen, program_of((*entrypoint, *command)))
 
 
 def _write_log(path: str, output: bytes, stamp: str) -> None:
