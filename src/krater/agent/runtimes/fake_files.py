@@ -3,6 +3,7 @@
 import io
 import posixpath
 import tarfile
+from copy import copy
 from datetime import UTC, datetime
 from typing import Final
 
@@ -39,7 +40,9 @@ class FakeFiles:
                 if where == bare or where.startswith(bare.rstrip("/") + "/"):
                     inside = posixpath.relpath(where, bare)
                     shown = posixpath.normpath(posixpath.join("." if name == "/" else name, inside))
-                    archive.addfile(member.replace(name=shown), io.BytesIO(data))
+                    renamed = copy(member)
+                    renamed.name = shown
+                    archive.addfile(renamed, io.BytesIO(data))
         kind = _DIRECTORY if top.isdir() else _LINK if top.issym() else 0
         moment = datetime.fromtimestamp(int(top.mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         stat = PathStat(name, len(content), top.mode | kind, moment, top.linkname)
