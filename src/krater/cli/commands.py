@@ -39,6 +39,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "rmi": ("krater.cli.images:rmi", "Remove images."),
         "registry": ("krater.cli.registry:registry", "Manage logins for registries of images."),
     },
+    "Capsules": {
+        "capsule": ("krater.cli.capsule:capsule", "Check templates of capsules, and make them of Pods."),
+    },
     "Volumes": {
         "volume": ("krater.cli.volume:volume", "Manage volumes."),
     },

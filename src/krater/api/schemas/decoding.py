@@ -1,7 +1,7 @@
 """From bytes and query strings to typed requests, with refusals that name the field and what is allowed in it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -62,12 +62,14 @@ def decode(raw: bytes, shape: type[T]) -> T:
         raise _not_json(error) from error
 
 
-def convert(values: Mapping[str, Any], shape: type[T]) -> T:
-    """Plain values as `shape`. Invalid."""
+def convert(values: Mapping[str, Any], shape: type[T], *, place: str = "") -> T:
+    """Plain values as `shape`. Invalid, with `place` in front of the field it names."""
     try:
         return msgspec.convert(values, shape)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), shape) from error
+        raise _explain(str(error), shape, place) from error
+    except RecursionError:
+        raise Invalid(f"{place or 'The request'} is nested too deeply", code=CODE) from None
 
 
 def _refuse_nul(raw: bytes) -> None:
@@ -92,29 +94,67 @@ def _not_json(error: Exception) -> Invalid:
     return Invalid(f"The request body {reason}", code=CODE)
 
 
-def _explain(text: str, shape: type) -> Invalid:
+def _explain(text: str, shape: type, place: str = "") -> Invalid:
     """msgspec's complaint in words for the person who wrote the request. Nothing of what they sent is repeated
     at length."""
-    place = _PLACE.search(text)
-    path = place[1] if place else ""
-    bare = text[: place.start()] if place else text
+    found = _PLACE.search(text)
+    inner = found[1] if found else ""
+    bare = text[: found.start()] if found else text
+    path = ".".join(part for part in (place, inner) if part)
     within = f"{path}: " if path else ""
-    if found := _UNKNOWN.match(bare):
-        known = "" if path else f"; known are {', '.join(sorted(field_names(shape)))}"
-        return Invalid(f"{within}there is no field {_shown(found[1])}{known}", field=found[1][:_SHOWN], code=CODE)
-    if found := _MISSING.match(bare):
-        return Invalid(f"{within}{found[1]!r} is a required property", field=found[1], code=CODE)
+    if unknown := _UNKNOWN.match(bare):
+        names = field_names(shape) if not inner else known_at(shape, inner)
+        known = f"; known are {', '.join(sorted(names))}" if names else ""
+        return Invalid(f"{within}there is no field {_shown(unknown[1])}{known}", field=unknown[1][:_SHOWN], code=CODE)
+    if missing := _MISSING.match(bare):
+        return Invalid(f"{within}{missing[1]!r} is a required property", field=missing[1], code=CODE)
     field = re.split(r"[.\[]", path, maxsplit=1)[0]
-    expected = descriptions(shape).get(field) if field else None
-    if expected is None and "." in path:  # inside of what a wrapper holds
-        within_wrapper = get_type_hints(shape).get(field)
-        inner = path.removeprefix(f"{field}.")
-        if isinstance(within_wrapper, type) and issubclass(within_wrapper, msgspec.Struct):
-            expected = descriptions(within_wrapper).get(inner)
+    expected = expected_at(shape, inner)
     if expected is None:
         reason = bare[:200] if field else "The request body is not a JSON object."
         return Invalid(f"{within}{reason}", field=field or None, code=CODE)
     return Invalid(f"{path}: expected {expected}", field=field, code=CODE)
+
+
+def expected_at(shape: type, path: str) -> str | None:
+    """What is expected at a place within a struct, from the description nearest to it."""
+    expected: str | None = None
+    for step, kind in _walk(shape, path):
+        expected = descriptions(kind).get(step) or (None if kind is not shape else expected)
+    return expected
+
+
+def known_at(shape: type, path: str) -> list[str]:
+    """The fields there are at a place within a struct; none if that is no struct."""
+    inner: type | None = shape
+    for step, kind in _walk(shape, path):
+        inner = _struct_of(_hints(kind).get(step))
+    return field_names(inner) if inner is not None and path else []
+
+
+def _walk(shape: type, path: str) -> Iterator[tuple[str, type]]:
+    """The names along a path such as `spec.containers[0].image`, each with the struct it is a field of."""
+    kind: type | None = shape
+    for step in re.findall(r"[^.\[\]]+(?=$|[.\[])", path):
+        if kind is None:
+            return
+        if step in ("...",) or step.isdigit():
+            continue
+        yield step, kind
+        kind = _struct_of(_hints(kind).get(step))
+
+
+@lru_cache(maxsize=256)
+def _hints(shape: type) -> dict[str, Any]:
+    hints = get_type_hints(shape, include_extras=True)
+    return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(shape)}
+
+
+def _struct_of(hint: Any) -> type | None:
+    """The struct that a field holds, itself, as an option or in a list."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    return next((found for part in get_args(hint) if (found := _struct_of(part)) is not None), None)
 
 
 def _shown(name: str) -> str:
@@ -129,8 +169,7 @@ def field_names(shape: type) -> list[str]:
 @lru_cache(maxsize=256)
 def descriptions(shape: type) -> dict[str, str]:
     """What is expected of each field, from its type."""
-    hints = get_type_hints(shape, include_extras=True)
-    found = {field.encode_name: _description(hints[field.name]) for field in msgspec.structs.fields(shape)}
+    found = {name: _description(hint) for name, hint in _hints(shape).items()}
     return {name: text for name, text in found.items() if text}
 
 
