@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from krater.agent.runtimes.oci.gate.door import Door
-from krater.agent.runtimes.oci.gate.ways import Refused, Unreachable, Ways
 from krater.model.registry import RegistryRules
+from krater.outgoing import Refused, Unreachable, Ways
 
 
 class Server:

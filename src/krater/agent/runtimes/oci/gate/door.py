@@ -15,7 +15,7 @@ import structlog
 
 from krater.agent.runtimes.oci.gate.relay import relay
 from krater.agent.runtimes.oci.gate.space import listen_in_space_of
-from krater.agent.runtimes.oci.gate.ways import DIRECT, Refused, Unreachable, Ways
+from krater.outgoing import DIRECT, Refused, Unreachable, Ways
 
 ADDRESS: Final = "127.42.0.1"
 PORT: Final = 3128

@@ -9,9 +9,9 @@ from typing import Final
 
 from krater.agent.runtimes.oci.gate.door import ADDRESS, PORT, URL, Door, SideDoors
 from krater.agent.runtimes.oci.gate.space import listen_in_space_of
-from krater.agent.runtimes.oci.gate.ways import Ways
 from krater.errors import Unavailable
 from krater.model.registry import RegistryRules, is_loopback_name, literal, split_domain
+from krater.outgoing import Ways
 
 _PROXIED: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _NOT_PROXIED: Final = ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "REQUEST_METHOD")

@@ -1,16 +1,22 @@
-"""Connections to where images come from, to checked addresses only. Names are resolved here, once, and the address that
-was looked at is the one that is connected to: a name that means something else a moment later gains nothing."""
+"""The one way out: every connection to where images come from and go to, to checked addresses only.
 
+Names are resolved here, once, and the address that was looked at is the one that is connected to: a name that means
+something else a moment later gains nothing. Redirects are connections like any other."""
+
+import http.client
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-from krater.model.registry import RegistryRules
+from krater.errors import Forbidden, Temporary
+from krater.model.registry import RegistryRules, is_loopback_name, literal
 
 DIRECT: Final = "direct"
 CONNECT_WITHIN: Final = 10.0
@@ -62,6 +68,58 @@ class Ways:
                 raise Unreachable(f"{host} has no address") from error
             return None
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))[:_MOST_ADDRESSES]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> "Place":
+        """Forbidden for anything but http and https."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise Forbidden(f"{url[:80]!r} is no address of a registry") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise Forbidden(f"{url[:80]!r} is no address of a registry")
+        return cls(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this machine itself by its name: no proxy is asked for that."""
+        address = literal(self.host)
+        return is_loopback_name(self.host) or (address is not None and address.is_loopback)
+
+
+def link(place: Place, ways: Ways, trusted: ssl.SSLContext | None, timeout: float) -> http.client.HTTPConnection:
+    """A connection for HTTP, with TLS where the place wants that. Blocks. Forbidden; Temporary."""
+    try:
+        raw = ways.connect(place.host, place.port, DIRECT if place.is_here else place.scheme)
+    except Refused as error:
+        raise Forbidden(str(error)) from error
+    except Unreachable as error:
+        raise Temporary(f"{place.host}:{place.port} does not answer: {error}") from error
+    try:
+        raw.settimeout(timeout)
+        if place.scheme == "https":
+            raw = (trusted or ssl.create_default_context()).wrap_socket(raw, server_hostname=place.host)
+    except ssl.SSLCertVerificationError as error:
+        raw.close()
+        raise Temporary(f"{place.host}:{place.port} has a certificate that is not trusted here") from error
+    except OSError as error:
+        raw.close()
+        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror or "it does not answer"
+        raise Temporary(f"{place.host}:{place.port} does not speak TLS as it should: {why}") from error
+    made = http.client.HTTPConnection(place.host, place.port, timeout=timeout)
+    made.default_port = 443 if place.scheme == "https" else 80  # what goes without saying in `Host`
+    made.sock = raw
+    return made
 
 
 def _first(addresses: list[str], port: int) -> socket.socket:
