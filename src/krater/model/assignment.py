@@ -170,11 +170,15 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class NodeImage:
-    """An image in a node's store, for reports and lists. `size` in bytes."""
+    """An image in a node's store, for reports and lists. `size` in bytes.
+
+    `kept` is one that an operator brought there from an archive: no registry has it, so the node never drops it.
+    """
 
     name: str
     digest: str
     size: int
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

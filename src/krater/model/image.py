@@ -1,5 +1,6 @@
 """Image references and what is known of an image."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -7,10 +8,13 @@ from krater.errors import Invalid
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
+OWN_DOMAIN = "krater.local"
+"""Where nodes file the images of projects. No request may name it, so that nobody can name what is not theirs."""
 
 _DOMAIN = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_OWN_PROJECT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 
 
@@ -71,6 +75,41 @@ def parse_image(name: str, default_domain: str = DEFAULT_DOMAIN) -> ImageRef:
             field="image",
         )
     return ImageRef(domain, path, tag, digest or None)
+
+
+def parse_request(name: str, default_domain: str = DEFAULT_DOMAIN) -> ImageRef:
+    """The same for what somebody asks for: images of projects are found by their own names, not by the node's."""
+    ref = parse_image(name, default_domain)
+    if is_own_domain(ref.domain):
+        raise Invalid(
+            f"image: {OWN_DOMAIN} is no registry; name your own image as you did when you made it", field="image"
+        )
+    return ref
+
+
+def own_name(project: str, image: str) -> str:
+    """What a node files a project's own image under: its id is in it, so that a name that moves on changes nothing."""
+    return f"{_own_place(project)}{image}:{DEFAULT_TAG}"
+
+
+def _own_place(project: str) -> str:
+    place = project if _OWN_PROJECT.fullmatch(project) else f"x{hashlib.sha256(project.encode()).hexdigest()}"
+    return f"{OWN_DOMAIN}/{place}/"
+
+
+def is_own_domain(domain: str) -> bool:
+    """Whether a registry's domain, with or without a port, is that of no registry."""
+    return domain.lower().partition(":")[0] == OWN_DOMAIN
+
+
+def is_own(name: str) -> bool:
+    """Whether a node's full name is that of a project's own image."""
+    return name.startswith(f"{OWN_DOMAIN}/")
+
+
+def belongs_to(name: str, project: str) -> bool:
+    """Whether it is this project's own."""
+    return name.startswith(_own_place(project))
 
 
 @dataclass(frozen=True, slots=True)

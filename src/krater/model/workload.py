@@ -94,7 +94,11 @@ class Healthcheck:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One container as its user asked for it. None means "as the image says"; nothing here is ever completed later."""
+    """One container as its user asked for it. None means "as the image says"; nothing here is ever completed later.
+
+    `stored_image` is what the image is filed under, and `stored_on` the node that has it, when it is the project's own
+    and lives in no registry.
+    """
 
     id: str
     name: str
@@ -111,9 +115,16 @@ class ContainerSpec:
     tty: bool = False
     privileged: bool = False
     image_driver: str = "docker"
+    stored_image: str | None = None
+    stored_on: str | None = None
     pull_policy: PullPolicy | None = None
     healthcheck: Healthcheck | None = None
     registry: str | None = None  # id of the project's registry it comes from
+
+    @property
+    def node_image(self) -> str:
+        """The image by the name that nodes know: that of the project's own image, if it is one."""
+        return self.stored_image or self.image
 
 
 @dataclass(frozen=True, slots=True)

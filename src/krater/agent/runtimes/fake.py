@@ -21,8 +21,10 @@ from krater.agent.runtimes.interfaces import (
     ContainerConfig,
     EngineFacts,
     ExecResult,
+    ImagePart,
     ProcessTable,
     Progress,
+    PushTarget,
     Stats,
     Stream,
 )
@@ -44,6 +46,7 @@ class FakeRuntime:
         self.world = world if world is not None else FakeEngineWorld()
         self._now = now
         self._hook = hook
+        self._stilled: set[str] = set()
 
     async def open(self) -> None:
         """Clean up what a crash left half made."""
@@ -61,13 +64,17 @@ class FakeRuntime:
     async def list(self) -> dict[str, ObservedContainer]:
         """What is whole."""
         await self._effect("list", "")
-        return {name: c.seen for name, c in self.world.containers.items() if c.is_whole}
+        return {name: self._shown(c) for name, c in self.world.containers.items() if c.is_whole}
 
     async def inspect(self, container: str) -> ObservedContainer | None:
         """One of them."""
         await self._effect("inspect", container)
         found = self.world.containers.get(container)
-        return found.seen if found is not None and found.is_whole else None
+        return self._shown(found) if found is not None and found.is_whole else None
+
+    def _shown(self, found: FakeContainer) -> ObservedContainer:
+        """One that we hold still ourselves is not paused, as far as anybody else can tell."""
+        return replace(found.seen, state=ContainerState.RUNNING) if found.seen.id in self._stilled else found.seen
 
     async def ensure_image(
         self, name: str, policy: PullPolicy, progress: Progress | None = None, asker: Asker = OPERATOR
@@ -88,6 +95,42 @@ class FakeRuntime:
             raise Permanent(f"There is no archive {path}.")
         return [self.world.images.add(name or Path(path).name.partition(".")[0])]
 
+    async def commit(self, container: str, name: str, limit: int) -> NodeImage:
+        """Held still meanwhile, if it runs: a crash in the middle leaves it so."""
+        await self._effect("commit", container)
+        found = self._find(container)
+        if self.world.images.find(found.config.spec.node_image) is None:
+            raise Permanent("The image that the container was made of is not on its node any more.")
+        if found.files.writers:
+            raise Temporary("Files are just being copied into the container; try again.")
+        if limit <= 0:
+            raise Permanent("The container wrote more than an image can take.")
+        if found.seen.state is ContainerState.RUNNING:
+            self._stilled.add(container)
+            found.seen = replace(found.seen, state=ContainerState.PAUSED)
+        try:
+            self._hook("during", "commit", container)
+            made = self.world.images.commit(name, found.seen, found.config.spec.environment)
+        except Exception:
+            self._go_on(found)
+            raise
+        self._go_on(found)
+        self._hook("after", "commit", container)
+        return made
+
+    def _go_on(self, found: FakeContainer) -> None:
+        found.seen = self._shown(found)
+        self._stilled.discard(found.seen.id)
+
+    async def read_image(self, name: str, reference: str, offset: int, length: int) -> ImagePart:
+        """Of an archive with next to nothing in it."""
+        return self.world.images.part(name, reference, offset, length)
+
+    async def push_image(self, name: str, target: PushTarget, progress: Progress | None = None) -> str:
+        """Into the registry that it pulls from."""
+        await self._effect("push_image", name)
+        return self.world.images.push(name, target.reference, progress)
+
     async def remove_image(self, name: str) -> None:
         """Forget it."""
         await self._effect("remove_image", name)
@@ -102,7 +145,7 @@ class FakeRuntime:
             if found.seen.rebuild != config.rebuild:
                 raise Conflict(f"Container {config.id} exists with another root filesystem.")
             return
-        facts = self.world.images.find(config.spec.image)
+        facts = self.world.images.find(config.spec.node_image)
         if facts is None:
             raise Permanent(f"The image {config.spec.image} is not on this node.")
         if not self.world.images.admits(facts.name, config.project):

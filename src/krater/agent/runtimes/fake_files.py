@@ -20,6 +20,7 @@ class FakeFiles:
     """Directories, files and links by their path. What real engines refuse of an archive is refused here too."""
 
     def __init__(self) -> None:
+        self.writers: set[FakeUnpacked] = set()
         self._members: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
         for path in _FIRST:
             made = tarfile.TarInfo(path)
@@ -54,7 +55,9 @@ class FakeFiles:
         found = self._members.get(where)
         if found is None or not found[0].isdir():
             raise NotFound(f"There is no directory {path} in the container.", code="path-not-found")
-        return FakeUnpacked(self, where, limit)
+        writer = FakeUnpacked(self, where, limit)
+        self.writers.add(writer)
+        return writer
 
     def take(self, where: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """One member of an archive."""
@@ -109,4 +112,5 @@ class FakeUnpacked:
             raise Invalid(f"The archive cannot be read: {error}.", code="archive-refused") from error
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """It does not write any more."""
+        self._files.writers.discard(self)

@@ -2,11 +2,15 @@
 
 import asyncio
 import hashlib
+import io
+import json
+import tarfile
+from dataclasses import replace
 
-from krater.agent.runtimes.interfaces import OPERATOR, Asker, Progress, PullProgress
-from krater.errors import Permanent, Unavailable
-from krater.model.assignment import NodeImage
-from krater.model.image import ImageFacts, parse_image
+from krater.agent.runtimes.interfaces import OPERATOR, Asker, ImagePart, Progress, PullProgress
+from krater.errors import NotFound, Permanent, Unavailable
+from krater.model.assignment import NodeImage, ObservedContainer
+from krater.model.image import ImageFacts, belongs_to, is_own, parse_image
 from krater.model.registry import Login
 from krater.model.workload import PullPolicy
 
@@ -43,8 +47,14 @@ class FakeImages:
         """Pull it if the policy wants that, or if this project has not shown yet that it may have it."""
         self._require_up()
         present = self.find(name)
-        if present is not None and policy is not PullPolicy.ALWAYS and self.admits(present.name, asker.project):
+        if (
+            present is not None
+            and (policy is not PullPolicy.ALWAYS or is_own(present.name))
+            and self.admits(present.name, asker.project)
+        ):
             return present
+        if is_own(parse_image(name).canonical):
+            raise Permanent("the image is not on its node any more")
         if policy is PullPolicy.NEVER:
             raise Permanent(f"The image {name} is not on this node, and may not be pulled.")
         facts = self.registry.get(parse_image(name).canonical)
@@ -70,6 +80,8 @@ class FakeImages:
 
     def admits(self, name: str, project: str) -> bool:
         """Whether containers of the project may be of an image that is here."""
+        if is_own(parse_image(name).canonical):
+            return belongs_to(name, project)
         return name not in self._granted or project in self._granted[name]
 
     def list(self) -> list[NodeImage]:
@@ -82,6 +94,44 @@ class FakeImages:
         facts = _facts(name, command)
         self._store[facts.name] = facts
         return NodeImage(facts.name, facts.digest, facts.size)
+
+    def commit(self, name: str, seen: ObservedContainer, environment: dict[str, str]) -> NodeImage:
+        """As if made of a container."""
+        self._require_up()
+        lines = tuple(f"{key}={value}" for key, value in environment.items())
+        facts = replace(_facts(name, seen.command), entrypoint=seen.entrypoint, environment=lines)
+        self._store[facts.name] = facts
+        return NodeImage(facts.name, facts.digest, facts.size)
+
+    def part(self, name: str, reference: str, offset: int, length: int) -> ImagePart:
+        """Of an archive as others make them, of an image that is nothing but its name."""
+        facts = self._present(name)
+        out = io.BytesIO()
+        entry = {"digest": facts.digest, "annotations": {"io.containerd.image.name": parse_image(reference).canonical}}
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for path, document in (("oci-layout", {}), ("index.json", {"manifests": [entry]})):
+                content = json.dumps(document).encode()
+                header = tarfile.TarInfo(path)
+                header.size = len(content)
+                archive.addfile(header, io.BytesIO(content))
+        whole = out.getvalue()
+        return ImagePart(whole[offset : offset + length], len(whole))
+
+    def push(self, name: str, reference: str, progress: Progress | None) -> str:
+        """Into the registry."""
+        facts = self._present(name)
+        if progress is not None:
+            progress(PullProgress(facts.size, facts.size))
+        canonical = parse_image(reference).canonical
+        self.registry[canonical] = replace(facts, name=canonical)
+        return facts.digest
+
+    def _present(self, name: str) -> ImageFacts:
+        self._require_up()
+        facts = self.find(name)
+        if facts is None:
+            raise NotFound("The image is not on its node any more.")
+        return facts
 
     def remove(self, name: str) -> None:
         """Forget it."""

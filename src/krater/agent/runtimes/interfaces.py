@@ -153,6 +153,23 @@ class ArchiveWriter(Protocol):
 Progress = Callable[[PullProgress], None]
 
 
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A piece of an image's archive, and how long the archive is in all."""
+
+    content: bytes
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushTarget:
+    """Where an image is pushed: a full name with a registry in it, and how to show oneself there."""
+
+    reference: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
 class Runtime(Protocol):
     """One engine on one node."""
 
@@ -188,8 +205,27 @@ class Runtime(Protocol):
     async def import_image(self, path: str, name: str | None = None) -> Sequence[NodeImage]:
         """Take a docker-save or OCI archive (plain or gzip tar) into the store. Permanent when it is not one."""
 
+    async def commit(self, container: str, name: str, limit: int) -> NodeImage:
+        """Make an image of a container as it is now, filed under the full name `name`; its processes wait meanwhile.
+
+        NotFound when there is no such container, Permanent when what it wrote is more than `limit` bytes. Whatever
+        happens, a container that ran goes on. Cut short, it leaves nothing that another try does not take over.
+        """
+
     async def remove_image(self, name: str) -> None:
         """Forget an image; what running containers use of it stays until they are gone."""
+
+    async def read_image(self, name: str, reference: str, offset: int, length: int) -> ImagePart:
+        """A piece of an OCI archive of the image, in which it is called `reference`. NotFound when it is not here.
+
+        The archive is the same whenever and in whatever pieces it is read, until the image changes.
+        """
+
+    async def push_image(self, name: str, target: PushTarget, progress: Progress | None = None) -> str:
+        """Upload an image to a registry; returns the digest it has there. NotFound when it is not here.
+
+        Permanent when the registry does not take it, Temporary when it does not answer. Leaves nothing on this side.
+        """
 
     async def create(self, config: ContainerConfig) -> None:
         """Make the container's root filesystem from its (present) image, and write down its configuration.

@@ -215,6 +215,7 @@ class JailKeeper:
         self._launcher = launcher
         self._filter: bytes | None = None
         self._running: dict[str, set[Jail]] = {}
+        self._unpacking: set[Jail] = set()
 
     async def pack(self, container: str, place: Place, path: str, limit: int) -> PackedArchive:
         """Begin to pack what is at `path`."""
@@ -231,11 +232,16 @@ class JailKeeper:
         """Begin to unpack into the directory `path`."""
         jail = await self._start(container, place, limit)
         try:
+            self._unpacking.add(jail)
             await self._order(jail, path, limit, unpacks=True)
             return UnpackedArchive(jail, lambda: self._forget(container, jail))
         except BaseException:
             await self._end(container, jail)
             raise
+
+    def unpacks_into(self, container: str) -> bool:
+        """Whether a jail is writing into this container."""
+        return not self._unpacking.isdisjoint(self._running.get(container, ()))
 
     async def end(self, container: str) -> None:
         """Have no jail of this container."""
@@ -254,6 +260,7 @@ class JailKeeper:
     def _forget(self, container: str, jail: Jail) -> None:
         of_container = self._running.get(container, set())
         of_container.discard(jail)
+        self._unpacking.discard(jail)
         if not of_container:
             self._running.pop(container, None)
 

@@ -250,7 +250,8 @@ class Version1:
         memory = max(0, _number(_read(f"{group}/memory.usage_in_bytes")) - cache)
         limit = _number(_read(f"{group}/memory.limit_in_bytes"))
         read = written = 0
-        for line in _read(f"{self._at('blkio', name)}/blkio.throttle.io_service_bytes").splitlines():
+        blkio = f"{self._at('blkio', name)}/blkio.throttle.io_service_bytes"
+        for line in (_read(f"{blkio}_recursive") or _read(blkio)).splitlines():
             parts = line.split()
             if len(parts) == 3:
                 read += int(parts[2]) if parts[1] == "Read" else 0

@@ -122,7 +122,8 @@ class LiveConsole:
         earlier = self._readings.get(container)
         if earlier is None or earlier[0] != process:
             earlier = (process, time.monotonic(), self._with.cgroups.usage(container).cpu)
-            await asyncio.sleep(FIRST_SAMPLE)
+        # several who ask at once share readings: over an instant a share of a core says nothing
+        await asyncio.sleep(max(0.0, earlier[1] + FIRST_SAMPLE - time.monotonic()))
         usage, (received, sent) = await self._with.threads.run(self._read, container, process)
         now = time.monotonic()
         self._readings[container] = (process, now, usage.cpu)

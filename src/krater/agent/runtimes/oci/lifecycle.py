@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
+
+import structlog
 
 from krater.agent.runtimes.interfaces import ContainerConfig
 from krater.agent.runtimes.oci import bundle, failures, spec, takeoff
@@ -31,6 +33,8 @@ from krater.errors import Conflict, NotFound, Permanent, Temporary
 KILLED_WITHIN: Final = 10.0
 MONITOR_WRITES_WITHIN: Final = 5.0
 SAID_LIMIT: Final = 16_384
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Lifecycle:
         self._with = machinery
         self._keep_beginning = keep_beginning
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._stilled: dict[str, asyncio.Future[Any]] = {}
+        self._frozen: set[str] = set()
         self.watch = Watch(self._settle)
 
     @asynccontextmanager
@@ -69,6 +75,57 @@ class Lifecycle:
     def _records(self, paths: ContainerPaths) -> tuple[ContainerRecord | None, ProcessRecord | None]:
         shelf = self._with.shelf
         return shelf.read(paths.record, ContainerRecord), shelf.read(paths.process, ProcessRecord)
+
+    def record_of(self, container: str) -> ContainerRecord:
+        """What a container was made of. NotFound."""
+        record, _ = self._records(self._with.layout.container(container))
+        if record is None:
+            raise NotFound(f"there is no container {container} on this node")
+        return record
+
+    def is_stilled(self, container: str) -> bool:
+        """Whether its processes wait only because we look at what they wrote."""
+        return container in self._frozen
+
+    @asynccontextmanager
+    async def still(self, container: str, work: "asyncio.Future[Any]") -> AsyncIterator[ContainerPaths]:
+        """Inside, nothing of a container changes; afterwards one that ran goes on, whatever happened.
+
+        Should we die meanwhile, the planner finds it paused and resumes it. `work` is what to give up for whoever
+        wants it stopped or removed. Neither end is left half done by a second change of mind.
+        """
+        async with self._alone(container) as paths:
+            self._stilled[container] = work
+            holding = asyncio.ensure_future(self._hold(container, paths))
+            try:
+                await asyncio.shield(holding)
+                yield paths
+            finally:
+                await asyncio.shield(asyncio.ensure_future(self._let_go(container, holding)))
+
+    async def _hold(self, container: str, paths: ContainerPaths) -> bool:
+        """Freeze what runs; whether there was anything to freeze."""
+        use, (_, last) = self._with, self._records(paths)
+        runs = last is not None and last.process is not None and last.boot == use.boot and last.process.alive
+        if not runs or await use.threads.run(use.cgroups.frozen, container):
+            return False
+        self._frozen.add(container)
+        await use.threads.run(use.cgroups.freeze, container, True)
+        return True
+
+    async def _let_go(self, container: str, holding: "asyncio.Future[bool]") -> None:
+        try:
+            if await holding:
+                await self._with.threads.run(self._with.cgroups.freeze, container, False)
+        except Temporary as error:  # it may have been killed meanwhile
+            log.info("a container could not be held still, or not let go", container=container, reason=error.message)
+        finally:
+            self._frozen.discard(container)
+            self._stilled.pop(container, None)
+
+    def _interrupt(self, container: str) -> None:
+        if container in self._stilled:
+            self._stilled[container].cancel()
 
     def is_made(self, config: ContainerConfig) -> bool:
         """Whether the container is there already. Conflict when it is there with another root filesystem."""
@@ -171,6 +228,7 @@ class Lifecycle:
 
     async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
         """Ask it to end, wait, then kill. Afterwards its exit code is on disk, and the reason from the beginning."""
+        self._interrupt(container)
         async with self._alone(container) as paths:
             record, last = self._records(paths)
             if record is None or last is None or last.process is None or last.boot != self._with.boot:
@@ -224,7 +282,12 @@ class Lifecycle:
 
     @asynccontextmanager
     async def files(self, container: str) -> AsyncIterator[Place]:
-        """Where its files are now. While this is entered, it is neither started nor stopped nor removed."""
+        """Where its files are now. While this is entered, it is neither started nor stopped nor removed.
+
+        Conflict while an image is made of it: nothing of it may change then, and that may take long.
+        """
+        if container in self._stilled:
+            raise Conflict("an image is just being made of the container; try again when it is done")
         async with self._alone(container) as paths:
             record, last = self._records(paths)
             if record is None:
@@ -239,6 +302,7 @@ class Lifecycle:
 
     async def remove(self, container: str) -> str | None:
         """Leave nothing but the log. Returns the chain of layers it used, if it was there."""
+        self._interrupt(container)
         async with self._alone(container) as paths:
             self.watch.leave(container)
             record, last = self._records(paths)

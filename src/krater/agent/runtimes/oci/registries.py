@@ -6,16 +6,21 @@ It reads this anew at each pull.
 import json
 import os
 import shutil
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from krater.model.registry import is_loopback_name, literal, split_domain
+from krater.outgoing import Place
+
 _OURS: Final = "# Written by Krater, of its settings.\n"
 _OURS_BEFORE: Final = "# Written by Krater, of the setting plain_http_registries of [agent].\n"
 _CERTIFICATE: Final = "ca.crt"
 _EVERY: Final = "_default"
+_TLS: Final = 443
 
 log = structlog.get_logger()
 
@@ -27,6 +32,28 @@ class Trust:
     plain_http: tuple[str, ...] = ()
     ca_file: str = ""
     certificates: str = ""
+
+    def is_secure(self, domain: str) -> bool:
+        """Whether TLS is spoken to the registry of this domain: as containerd does for pulls."""
+        host, port = split_domain(domain)
+        address = literal(host)
+        if domain in self.plain_http:
+            return False
+        is_here = is_loopback_name(host) or (address is not None and address.is_loopback)
+        return not is_here or port == _TLS or domain in _own_certificates(self.certificates)
+
+    def context(self, place: Place) -> ssl.SSLContext:
+        """What is trusted where a connection leads. Blocks."""
+        made, own = ssl.create_default_context(), _own_certificates(self.certificates)
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        names = (f"{host}:{place.port}", *((host,) if place.port == _TLS else ()))
+        for file in (self.ca_file, *(own[name] for name in names if name in own)):
+            if file:
+                try:
+                    made.load_verify_locations(file)
+                except OSError as error:
+                    log.error("certificates of registries cannot be read", file=file, reason=str(error))
+        return made
 
 
 def write_hosts(directory: Path, trust: Trust) -> None:

@@ -8,7 +8,6 @@ whoever opens this engine next reads all there is to know from the disk and the 
 
 import asyncio
 import os
-import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,21 +25,26 @@ from krater.agent.runtimes.interfaces import (
     ContainerConfig,
     EngineFacts,
     ExecResult,
+    ImagePart,
     ProcessTable,
     Progress,
+    PushTarget,
     Stats,
     Stream,
 )
 from krater.agent.runtimes.oci import attaching, bundle, executing, mounts, seccomp, spec
 from krater.agent.runtimes.oci.archives import JailKeeper
-from krater.agent.runtimes.oci.cgroups import Cgroups, detect
+from krater.agent.runtimes.oci.cgroups import detect
+from krater.agent.runtimes.oci.commits import Commits
 from krater.agent.runtimes.oci.conmon import Conmon
 from krater.agent.runtimes.oci.console import LiveConsole
 from krater.agent.runtimes.oci.containerd import Containerd
 from krater.agent.runtimes.oci.gate.gate import Gate
+from krater.agent.runtimes.oci.host import host_facts
 from krater.agent.runtimes.oci.images.grants import Grants
 from krater.agent.runtimes.oci.images.registry import Registries
 from krater.agent.runtimes.oci.images.store import ImageStore
+from krater.agent.runtimes.oci.images.transfers import Transfers
 from krater.agent.runtimes.oci.launcher import Launcher
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import Lifecycle, Machinery
@@ -90,9 +94,9 @@ class OciRuntime:
         self._daemon: Containerd | None = None
         self._gate: Gate | None = None
         grants, rules = Grants(self._layout.grants), chosen.registry_rules
+        self._trust = Trust(chosen.plain_http_registries, chosen.ca_file, chosen.certificates)
         if chosen.containerd_socket is None:
-            trust = Trust(chosen.plain_http_registries, chosen.ca_file, chosen.certificates)
-            self._daemon = Containerd(self._layout.containerd, chosen.containerd, trust)
+            self._daemon = Containerd(self._layout.containerd, chosen.containerd, self._trust)
             self._gate = Gate(rules, partial(getattr, self._daemon, "pid"))
             self._images = ImageStore(self._daemon.socket, Registries(grants, rules, self._gate.opened))
         else:
@@ -103,7 +107,7 @@ class OciRuntime:
         """Find what runs, start what must run beside us. A dead image store does not keep containers from us."""
         if self._opened is not None:
             return
-        self._opened = await asyncio.to_thread(_prepare_host, self._layout, self._options, self._shelf)
+        self._opened = await asyncio.to_thread(_prepare_host, self._layout, self._options, self._shelf, self._images)
         if self._daemon is not None:
             try:
                 await self._daemon.open()
@@ -176,7 +180,8 @@ class OciRuntime:
         if record is None:
             return None
         last = self._shelf.read(paths.process, ProcessRecord)
-        return observe(record, last, paths, use.boot, lambda: use.cgroups.frozen(container))
+        held = self._with.lifecycle.is_stilled(container)
+        return observe(record, last, paths, use.boot, lambda: use.cgroups.frozen(container) and not held)
 
     async def inspect(self, container: str) -> ObservedContainer | None:
         """One of them."""
@@ -196,6 +201,18 @@ class OciRuntime:
         """Take an archive's images into the store."""
         return await self._images.import_archive(path, name)
 
+    async def commit(self, container: str, name: str, limit: int) -> NodeImage:
+        """Make an image of a container."""
+        return await self._with.commits.commit(container, name, limit)
+
+    async def read_image(self, name: str, reference: str, offset: int, length: int) -> ImagePart:
+        """A piece of an image's archive."""
+        return await Transfers(self._images).read(name, reference, offset, length)
+
+    async def push_image(self, name: str, target: PushTarget, progress: Progress | None = None) -> str:
+        """Upload an image. Plain HTTP is spoken where the operator allows it, as for pulls."""
+        return await Transfers(self._images).push(name, target, self._options.registry_rules, self._trust, progress)
+
     async def remove_image(self, name: str) -> None:
         """Forget an image."""
         await self._images.remove(name, await self._with.threads.run(self._chains))
@@ -209,8 +226,9 @@ class OciRuntime:
         spec.check(config.spec)
         if self._with.lifecycle.is_made(config):
             return
-        image = await self._images.ready(config.spec.image)
-        if not self._images.admits(config.spec.image, image, config.project):  # the name became another's meanwhile
+        name = config.spec.node_image
+        image = await self._images.ready(name)
+        if not self._images.admits(name, image, config.project):  # the name became another's meanwhile
             raise Temporary(f"the registry is to be asked for the image {config.spec.image!r} again")
         await self._with.lifecycle.create(config, image)
         if not self._images.remembers(image.chain):  # removed in this very moment, and its layers perhaps with it
@@ -335,9 +353,10 @@ class _Opened:
     jails: JailKeeper
     executions: executing.Executions
     beginnings: attaching.Beginnings
+    commits: Commits
 
 
-def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
+def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf, images: ImageStore) -> _Opened:
     if os.geteuid() != 0:
         raise Permanent("the engine needs to run as root: it mounts file systems and makes namespaces")
     for directory in (layout.containers, layout.logs, layout.runtime_state, layout.containerd):
@@ -359,7 +378,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
         program=program,
         conmon=Conmon(launcher, program, options.conmon, options.log_limit),
         launcher=launcher,
-        host=_host_facts(cgroups, options),
+        host=host_facts(cgroups.limits_swap, options.cgroup_parent, options.pids_limit),
         seccomp=seccomp.load(program.takes_compiled_filter, options.seccomp_profile),
         boot=boot_id(),
         threads=threads,
@@ -367,18 +386,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf) -> _Opened:
     threads.remove_later(trees)
     executing.sweep(layout.containers, cgroups)
     console, beginnings = LiveConsole(machinery), attaching.Beginnings()
-    lifecycle = Lifecycle(machinery, beginnings.keep)
+    lifecycle, jails = Lifecycle(machinery, beginnings.keep), JailKeeper(launcher)
     executions = executing.Executions(machinery, console)
-    return _Opened(threads, machinery, lifecycle, console, JailKeeper(launcher), executions, beginnings)
-
-
-def _host_facts(cgroups: Cgroups, options: OciOptions) -> spec.HostFacts:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    open_files = spec.OPEN_FILES_HARD if hard == resource.RLIM_INFINITY else hard
-    if open_files < spec.OPEN_FILES_HARD:
-        log.info("containers may open fewer files than usual: the host allows no more", limit=open_files)
-    with open("/proc/self/oom_score_adj") as file:
-        score = max(0, int(file.read()))
-    return spec.HostFacts(
-        cgroups.limits_swap, open_files, score, options.cgroup_parent, options.pids_limit, seccomp.own_capabilities()
-    )
+    commits = Commits(lifecycle, images, threads, jails.unpacks_into)
+    return _Opened(threads, machinery, lifecycle, console, jails, executions, beginnings, commits)

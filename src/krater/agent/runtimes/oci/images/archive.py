@@ -6,7 +6,7 @@ to the store, which verifies their digests and applies them. Sizes are bounded b
 
 import asyncio
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Final, Self
@@ -25,7 +25,7 @@ from krater.agent.runtimes.oci.images.client import (
 from krater.agent.runtimes.oci.images.content import Descriptor, Index, Manifest
 from krater.agent.runtimes.oci.pb import images_pb2, types_pb2
 from krater.errors import Invalid, Permanent, Temporary
-from krater.model.image import parse_image
+from krater.model.image import parse_request
 
 PIECE: Final = 1024 * 1024
 DOCUMENT_LIMIT: Final = 4 * 1024 * 1024
@@ -33,7 +33,6 @@ DOCUMENTS_LIMIT: Final = 64 * 1024 * 1024
 MEMBERS_LIMIT: Final = 20_000
 HEADER_LIMIT: Final = 64 * 1024
 
-OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
@@ -207,16 +206,9 @@ async def _from_docker(client: Client, image: DockerImage, found: _Found, metada
     layers = tuple(found.blob(path) for path in image.layers)
     digest = await blobs.write_blob(client, config, {}, metadata)
     manifest = Manifest(Descriptor(OCI_CONFIG, digest, len(config)), layers)
-    content = msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_MANIFEST, **_document(manifest)})
-    stored = await blobs.write_blob(client, content, _references(manifest), metadata)
-    return Descriptor(OCI_MANIFEST, stored, len(content))
-
-
-def _document(manifest: Manifest) -> dict[str, object]:
-    def plain(d: Descriptor) -> dict[str, object]:
-        return {"mediaType": d.media_type, "digest": d.digest, "size": d.size}
-
-    return {"config": plain(manifest.config), "layers": [plain(layer) for layer in manifest.layers]}
+    content = blobs.encode_manifest(manifest)
+    stored = await blobs.write_blob(client, content, blobs.references(manifest), metadata)
+    return Descriptor(blobs.OCI_MANIFEST, stored, len(content))
 
 
 async def _from_layout(client: Client, target: Descriptor, found: _Found, depth: int = 0) -> Descriptor:
@@ -231,19 +223,12 @@ async def _from_layout(client: Client, target: Descriptor, found: _Found, depth:
             await _from_layout(client, nested, found, depth + 1)
         labels = {f"containerd.io/gc.ref.content.m.{i}": d.digest for i, d in enumerate(present)}
     elif blobs.is_manifest(target):
-        labels = _references(msgspec.json.decode(content, type=Manifest))
+        labels = blobs.references(msgspec.json.decode(content, type=Manifest))
     else:
         raise Permanent(f"the archive holds something that is not an image ({target.media_type or 'no type'})")
     if labels:
         await blobs.set_labels(client, target.digest, labels)
     return target
-
-
-def _references(manifest: Manifest) -> dict[str, str]:
-    """The labels that tell the store's garbage collection what a manifest needs."""
-    labels = {f"containerd.io/gc.ref.content.l.{i}": layer.digest for i, layer in enumerate(manifest.layers)}
-    labels["containerd.io/gc.ref.content.config"] = manifest.config.digest
-    return labels
 
 
 def _names_of(descriptor: Descriptor) -> tuple[str, ...]:
@@ -255,9 +240,9 @@ def _named(targets: list[tuple[tuple[str, ...], Descriptor]], name: str | None) 
     if name is not None:
         if len(targets) != 1:
             raise Permanent(f"the archive holds {len(targets)} images: they cannot all be called {name!r}")
-        return [(parse_image(name).canonical, targets[0][1])]
+        return [(parse_request(name).canonical, targets[0][1])]
     try:
-        named = [(parse_image(text).canonical, target) for names, target in targets for text in names]
+        named = [(parse_request(text).canonical, target) for names, target in targets for text in names]
     except Invalid as error:
         raise Permanent(f"the archive gives its image a name that is none: {error.message}") from error
     if not named:
@@ -265,9 +250,11 @@ def _named(targets: list[tuple[tuple[str, ...], Descriptor]], name: str | None) 
     return named
 
 
-async def set_image(client: Client, canonical: str, target: Descriptor) -> None:
+async def set_image(
+    client: Client, canonical: str, target: Descriptor, labels: Mapping[str, str] | None = None
+) -> None:
     """Have a name point at an image."""
-    image = images_pb2.Image(name=canonical)
+    image = images_pb2.Image(name=canonical, labels=labels or {})
     image.target.CopyFrom(types_pb2.Descriptor(media_type=target.media_type, digest=target.digest, size=target.size))
     with translated("name the image"):
         try:

@@ -17,9 +17,8 @@ from krater.errors import Permanent
 END: Final[Any] = aio.EOF  # type: ignore[attr-defined]  # missing from the stubs
 DOCUMENT_LIMIT: Final = 8 * 1024 * 1024
 
-_MANIFESTS: Final = frozenset(
-    {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
-)
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+_MANIFESTS: Final = frozenset({OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"})
 _INDEXES: Final = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
@@ -69,6 +68,23 @@ def is_index(descriptor: Descriptor) -> bool:
 def is_manifest(descriptor: Descriptor) -> bool:
     """Whether it names a manifest, by its media type."""
     return descriptor.media_type in _MANIFESTS
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """A manifest of ours as it is stored."""
+
+    def plain(d: Descriptor) -> dict[str, object]:
+        return {"mediaType": d.media_type, "digest": d.digest, "size": d.size}
+
+    parts = {"config": plain(manifest.config), "layers": [plain(layer) for layer in manifest.layers]}
+    return msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_MANIFEST, **parts})
+
+
+def references(manifest: Manifest) -> dict[str, str]:
+    """The labels that tell the store's garbage collection what a manifest needs."""
+    labels = {f"containerd.io/gc.ref.content.l.{i}": layer.digest for i, layer in enumerate(manifest.layers)}
+    labels["containerd.io/gc.ref.content.config"] = manifest.config.digest
+    return labels
 
 
 def digest_of(content: bytes) -> str:

@@ -16,7 +16,7 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 
 from krater.agent.runtimes.interfaces import OPERATOR, Asker, Progress
-from krater.agent.runtimes.oci.images import archive
+from krater.agent.runtimes.oci.images import archive, export
 from krater.agent.runtimes.oci.images.client import (
     DEFAULT_METADATA,
     SNAPSHOTTER,
@@ -27,27 +27,28 @@ from krater.agent.runtimes.oci.images.client import (
     with_lease,
 )
 from krater.agent.runtimes.oci.images.content import (
+    OCI_MANIFEST,
     Descriptor,
     ImageConfig,
     Index,
     Manifest,
-    is_index,
     read_blob,
     set_labels,
 )
+from krater.agent.runtimes.oci.images.facts import choose_platform, facts_of
 from krater.agent.runtimes.oci.images.grants import EVERYBODY
 from krater.agent.runtimes.oci.images.layers import Layers
 from krater.agent.runtimes.oci.images.registry import Registries
 from krater.agent.runtimes.oci.pb import images_pb2, leases_pb2
 from krater.errors import Failed, Invalid, Permanent, Temporary
 from krater.model.assignment import NodeImage
-from krater.model.image import ImageFacts, parse_image
+from krater.model.image import ImageFacts, belongs_to, is_own, parse_image
 from krater.model.workload import PullPolicy
 
 ANSWER_WITHIN: Final = 2.0
 ASK_EVERY: Final = 2.0
 PATIENCE: Final = 5.0
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
+KEPT: Final = "io.krater.kept"
 
 log = structlog.get_logger()
 
@@ -64,46 +65,6 @@ class ReadyImage:
 T = TypeVar("T")
 
 
-def choose_platform(index: Index) -> Descriptor | None:
-    """The manifest of an index that is for this machine; a sole manifest that names no platform will do."""
-    machine = os.uname().machine
-    wanted = _ARCHITECTURES.get(machine, machine)
-    for manifest in index.manifests:
-        platform = manifest.platform or {}
-        if platform.get("architecture") == wanted and platform.get("os", "linux") == "linux":
-            return manifest
-    plain = [m for m in index.manifests if not m.platform]
-    return plain[0] if len(plain) == 1 else None
-
-
-def facts_of(name: str, digest: str, size: int, config: ImageConfig) -> ImageFacts:
-    """The facts an image's configuration tells. What is not of the right shape counts as absent."""
-    said = config.config or {}
-
-    def text(key: str) -> str:
-        value = said.get(key)
-        return value if isinstance(value, str) else ""
-
-    def texts(key: str) -> tuple[str, ...]:
-        value = said.get(key)
-        return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list | dict) else ()
-
-    labels = said.get("Labels")
-    return ImageFacts(
-        name=name,
-        digest=digest,
-        size=size,
-        entrypoint=texts("Entrypoint"),
-        command=texts("Cmd"),
-        environment=texts("Env"),
-        workdir=text("WorkingDir"),
-        user=text("User"),
-        exposed_ports=texts("ExposedPorts"),
-        stop_signal=text("StopSignal"),
-        labels=tuple((k, str(v)) for k, v in labels.items()) if isinstance(labels, dict) else (),
-    )
-
-
 class ImageStore:
     """One containerd. Knows nothing of how it is started, and nothing of containers."""
 
@@ -116,7 +77,8 @@ class ImageStore:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """The connection."""
         if self._connection is None:  # made late: a channel belongs to the loop it is made on
             self._connection = Client(self._socket)
         return self._connection
@@ -124,7 +86,7 @@ class ImageStore:
     @property
     def _layers(self) -> Layers:
         if self._unpacker is None:
-            self._unpacker = Layers(self._client)
+            self._unpacker = Layers(self.client)
         return self._unpacker
 
     async def close(self) -> None:
@@ -136,10 +98,10 @@ class ImageStore:
     async def version(self, within: float = ANSWER_WITHIN) -> str:
         """containerd's version. Unavailable when it does not answer soon."""
         with translated("reach the image store"):
-            reply = await self._client.version.Version(Empty(), timeout=within)
+            reply = await self.client.version.Version(Empty(), timeout=within)
         return str(reply.version)
 
-    async def _while_up(self, doing: Coroutine[Any, Any, T]) -> T:
+    async def while_up(self, doing: Coroutine[Any, Any, T]) -> T:
         """Wait for something that may take long. Unavailable once the store does not even tell its version."""
         task = asyncio.ensure_future(doing)
         try:
@@ -154,23 +116,25 @@ class ImageStore:
         self, name: str, policy: PullPolicy, progress: Progress | None, asker: Asker = OPERATOR
     ) -> ReadyImage:
         """Have an image unpacked and its layers at hand."""
-        return await self._while_up(self._ensure(name, policy, progress, asker))
+        return await self.while_up(self._ensure(name, policy, progress, asker))
 
     async def _ensure(self, name: str, policy: PullPolicy, progress: Progress | None, asker: Asker) -> ReadyImage:
         ref = parse_image(name)
         async with self._locks.setdefault(ref.canonical, asyncio.Lock()):
-            if policy is not PullPolicy.ALWAYS:
+            if policy is not PullPolicy.ALWAYS or is_own(ref.canonical):
                 try:
                     ready = await self._prepare(ref.canonical)
                     if self.admits(name, ready, asker.project):
                         return ready
                 except Absent:
                     pass
+                if is_own(ref.canonical):  # in no registry; and the node's name of it is nobody's business
+                    raise Permanent("the image is not on its node any more")
                 if policy is PullPolicy.NEVER:
                     raise Permanent(f"the node has no image {name!r} for you, and it must not be pulled")
             try:
                 await self._registries.pull(
-                    self._client,
+                    self.client,
                     ref,
                     asker,
                     progress,
@@ -183,11 +147,14 @@ class ImageStore:
             return await self._prepare(ref.canonical)
 
     def admits(self, name: str, ready: ReadyImage, project: str) -> bool:
-        """Whether containers of this project may be made of it."""
+        """Whether containers of this project may be made of it. What a project made itself nobody else may use."""
+        canonical = parse_image(name).canonical
+        if is_own(canonical):
+            return belongs_to(canonical, project)
         return self._registries.grants.admits(parse_image(name).repository, ready.facts.digest, project)
 
     async def _digest(self, canonical: str) -> str:
-        return str((await self._record(canonical)).target.digest)
+        return str((await self.record(canonical)).target.digest)
 
     async def _sweep_grants(self) -> None:
         try:
@@ -204,7 +171,7 @@ class ImageStore:
     async def _named(self) -> set[tuple[str, str]]:
         """All repositories with the digests there are of them."""
         with translated("list images"):
-            reply = await self._client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
+            reply = await self.client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
         found = set()
         for image in reply.images:
             with suppress(Invalid):  # a name of somebody else's, in a store that is not ours alone
@@ -220,7 +187,8 @@ class ImageStore:
         try:
             return await self._prepare(canonical)
         except Absent:
-            raise Temporary(f"the image {name!r} is not on the node any more") from None
+            shown = "" if is_own(canonical) else f" {name!r}"
+            raise Temporary(f"the image{shown} is not on the node any more") from None
 
     def forget(self, name: str) -> None:
         """Do not trust what is remembered of an image: its layers were not where they should be."""
@@ -231,7 +199,7 @@ class ImageStore:
         return any(ready.chain == chain for ready in self._ready.values())
 
     async def _prepare(self, canonical: str) -> ReadyImage:
-        record = await self._record(canonical)
+        record = await self.record(canonical)
         known = self._ready.get(canonical)
         if known is not None and known.facts.digest == record.target.digest:
             return known
@@ -242,47 +210,41 @@ class ImageStore:
 
     async def _unpacked(self, canonical: str, target: Descriptor) -> ReadyImage:
         try:
-            manifest = await self._manifest(target)
-            config = msgspec.json.decode(await read_blob(self._client, manifest.config.digest), type=ImageConfig)
+            manifest = (await self.stored(target)).manifest
+            config = msgspec.json.decode(await read_blob(self.client, manifest.config.digest), type=ImageConfig)
         except msgspec.MsgspecError as error:
-            raise Permanent(f"the image {canonical!r} is damaged: {error}") from error
+            shown = "" if is_own(canonical) else f" {canonical!r}"
+            raise Permanent(f"the image{shown} is damaged: {error}") from error
         async with self.lease() as metadata:
             chain = await self._layers.unpack(manifest.layers, config.rootfs.diff_ids, metadata)
             if chain:  # ties the unpacked layers to the image, for the store's garbage collection
                 await set_labels(
-                    self._client, manifest.config.digest, {f"containerd.io/gc.ref.snapshot.{SNAPSHOTTER}": chain}
+                    self.client, manifest.config.digest, {f"containerd.io/gc.ref.snapshot.{SNAPSHOTTER}": chain}
                 )
             lowers = await self._layers.view(chain)
         size = manifest.config.size + sum(layer.size for layer in manifest.layers)
         return ReadyImage(facts_of(canonical, target.digest, size, config), chain, lowers)
 
-    async def _record(self, canonical: str) -> Any:
+    async def record(self, canonical: str) -> Any:
+        """What the store has under a full name. Raises Absent."""
         with translated("look up the image"):
             request = images_pb2.GetImageRequest(name=canonical)
-            return (await self._client.images.Get(request, metadata=DEFAULT_METADATA)).image
-
-    async def _manifest(self, target: Descriptor, depth: int = 0) -> Manifest:
-        content = await read_blob(self._client, target.digest)
-        if not is_index(target):
-            return msgspec.json.decode(content, type=Manifest)
-        chosen = choose_platform(msgspec.json.decode(content, type=Index))
-        if chosen is None or depth > 2:
-            raise Permanent(f"the image has no variant for this machine ({os.uname().machine}, Linux)")
-        return await self._manifest(chosen, depth + 1)
+            return (await self.client.images.Get(request, metadata=DEFAULT_METADATA)).image
 
     async def images(self) -> list[NodeImage]:
         """The images by the names people use; the pull service's extra names for them are left out."""
-        return await self._while_up(self._images())
+        return await self.while_up(self._images())
 
     async def _images(self) -> list[NodeImage]:
         with translated("list images"):
-            reply = await self._client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
+            reply = await self.client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
         tagged = {i.target.digest for i in reply.images if "@" not in i.name and not i.name.startswith("sha256:")}
         found = []
         for image in sorted(reply.images, key=lambda i: str(i.name)):
             alias = image.name.startswith("sha256:") or ("@" in image.name and image.target.digest in tagged)
             if not alias:
-                found.append(NodeImage(image.name, image.target.digest, await self._size(image)))
+                size, kept = await self._size(image), KEPT in image.labels
+                found.append(NodeImage(image.name, image.target.digest, size, kept))
         return found
 
     async def _size(self, image: Any) -> int:
@@ -291,7 +253,7 @@ class ImageStore:
             return known.facts.size
         target = Descriptor(image.target.media_type, image.target.digest, image.target.size)
         try:
-            manifest = await self._manifest(target)
+            manifest = (await self.stored(target)).manifest
         except (Absent, Permanent, msgspec.MsgspecError) as error:
             log.warning("size of an image unknown", image=image.name, error=str(error))
             return 0
@@ -299,34 +261,57 @@ class ImageStore:
 
     async def import_archive(self, path: str, name: str | None) -> list[NodeImage]:
         """Take an archive's images into the store, unpacked."""
-        return await self._while_up(self._import_archive(path, name))
+        return await self.while_up(self._import_archive(path, name))
 
     async def _import_archive(self, path: str, name: str | None) -> list[NodeImage]:
         async with self.lease() as metadata:
             found = []
-            for canonical, target in await archive.read_archive(self._client, path, name, metadata):
+            for canonical, target in await archive.read_archive(self.client, path, name, metadata):
                 with archive.understood(path):  # a name is not taken from a good image for a bad one
                     ready = await self._unpacked(canonical, target)
-                await archive.set_image(self._client, canonical, target)
+                await archive.set_image(self.client, canonical, target, {KEPT: "imported"})
                 repository = parse_image(canonical).repository  # what the operator imports is for everybody
                 await asyncio.to_thread(self._registries.grants.give, repository, target.digest, EVERYBODY)
                 self._ready[canonical] = ready
-                found.append(NodeImage(canonical, ready.facts.digest, ready.facts.size))
+                found.append(NodeImage(canonical, ready.facts.digest, ready.facts.size, kept=True))
             return found
+
+    async def adopt(self, canonical: str, target: Descriptor) -> NodeImage:
+        """File what is stored already under a name, unpacked."""
+        ready = await self._unpacked(canonical, target)
+        await archive.set_image(self.client, canonical, target)
+        self._ready[canonical] = ready
+        return NodeImage(canonical, ready.facts.digest, ready.facts.size)
+
+    async def stored(self, target: Descriptor, depth: int = 0) -> export.Stored:
+        """What a digest stands for on this machine, whatever its media type says of itself. Raises Absent."""
+        content = await read_blob(self.client, target.digest)
+        try:
+            document = msgspec.json.decode(content, type=dict[str, Any])
+            if "manifests" not in document:
+                media_type = target.media_type or str(document.get("mediaType", OCI_MANIFEST))
+                exact = Descriptor(media_type, target.digest, len(content))
+                return export.Stored(exact, content, msgspec.json.decode(content, type=Manifest))
+            chosen = choose_platform(msgspec.json.decode(content, type=Index))
+        except msgspec.MsgspecError as error:
+            raise Permanent(f"the image is damaged: {error}") from error
+        if chosen is None or depth > 2:
+            raise Permanent(f"the image has no variant for this machine ({os.uname().machine}, Linux)")
+        return await self.stored(chosen, depth + 1)
 
     async def remove(self, name: str, chains_in_use: Iterable[str]) -> None:
         """Forget an image under this name. Layers that containers use stay."""
-        await self._while_up(self._remove_image(name, chains_in_use))
+        await self.while_up(self._remove_image(name, chains_in_use))
 
     async def _remove_image(self, name: str, chains_in_use: Iterable[str]) -> None:
         canonical = parse_image(name).canonical
         self._ready.pop(canonical, None)
         try:
-            target = (await self._record(canonical)).target.digest
+            target = (await self.record(canonical)).target.digest
         except Absent:
             return
         with translated("list images"):
-            reply = await self._client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
+            reply = await self.client.images.List(images_pb2.ListImagesRequest(), metadata=DEFAULT_METADATA)
         same = {i.name for i in reply.images if i.target.digest == target}
         aliases = {n for n in same if n.startswith("sha256:") or "@" in n}
         for doomed in [canonical] if same - aliases - {canonical} else [*sorted(aliases - {canonical}), canonical]:
@@ -338,7 +323,7 @@ class ImageStore:
         with translated("remove the image"):
             try:
                 request = images_pb2.DeleteImageRequest(name=canonical, sync=False)
-                await self._client.images.Delete(request, metadata=DEFAULT_METADATA)
+                await self.client.images.Delete(request, metadata=DEFAULT_METADATA)
             except Absent:
                 pass
 
@@ -349,14 +334,19 @@ class ImageStore:
             await self._layers.drop_view(chain)
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Metadata]:
-        """Inside, what is stored or unpacked with the metadata given is not garbage yet."""
-        lease = f"krater/{uuid4()}"
+    async def lease(self, name: str = "") -> AsyncIterator[Metadata]:
+        """Inside, what is stored or unpacked with the metadata given is not garbage yet.
+
+        With a `name`, the lease is taken over from an earlier try that was cut short.
+        """
+        lease = f"krater/{name or uuid4()}"
+        if name:
+            await self._release(lease, collect=False, is_sure=False)
         with translated("reserve room in the image store"):
             request = leases_pb2.CreateRequest(id=lease)
             # should we die before deleting it, it ends by itself
             request.labels["containerd.io/gc.expire"] = _in_a_day()
-            await self._client.leases.Create(request, metadata=DEFAULT_METADATA)
+            await self.client.leases.Create(request, metadata=DEFAULT_METADATA)
         metadata: Metadata = with_lease(lease)
         try:
             yield metadata
@@ -365,13 +355,15 @@ class ImageStore:
             raise
         await self._release(lease, collect=False)
 
-    async def _release(self, lease: str, *, collect: bool) -> None:
+    async def _release(self, lease: str, *, collect: bool, is_sure: bool = True) -> None:
         """Give up a lease; to `collect` is to wait until its garbage is gone, too."""
         try:
             with translated("release room in the image store"):
                 request = leases_pb2.DeleteRequest(id=lease, sync=collect)
-                await self._client.leases.Delete(request, metadata=DEFAULT_METADATA, timeout=PATIENCE)
+                await self.client.leases.Delete(request, metadata=DEFAULT_METADATA, timeout=PATIENCE)
         except (Absent, Failed) as error:
+            if isinstance(error, Absent) and not is_sure:
+                return
             log.warning("lease left to expire", lease=lease, error=str(error))
 
 
