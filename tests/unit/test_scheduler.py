@@ -41,6 +41,8 @@ CASES = [
     (ask(), capacity(a_node(disabled=True, disabled_reason="disk swap")), "host is disabled"),
     (ask(host="other"), capacity(), "host is not the requested one"),
     (ask(zone="moon"), capacity(), "host is in another zone"),
+    (ask(image_nodes=frozenset({"n2"})), capacity(), "the image is on another host"),
+    (ask(image_nodes=frozenset({"n1", "n2"})), capacity(), "the image is on another host"),
     (ask(runtime="kata"), capacity(), "host lacks the runtime"),
     (ask(labels={"ssd": "no"}), capacity(), "host lacks the labels"),
     (ask(labels={"gpu": "yes"}), capacity(), "host lacks the labels"),
@@ -58,6 +60,15 @@ def test_each_filter_objects_for_its_own_reason_only(wanted: Ask, candidate: Cap
     found = objections(wanted, candidate)
     assert [o.reason for o in found] == [reason]
     assert found[0].detail
+
+
+def test_an_own_image_leads_to_its_node() -> None:
+    container = ContainerSpec(
+        "c", "c", "mine", Resources(1, 64), stored_image="krater.local/p/1:latest", stored_on="n2"
+    )
+    wanted = Ask.of(WorkloadSpec((container,)), default_zone="", down_after=DOWN_AFTER, now=NOW)
+    found = select(wanted, [capacity(a_node("n1")), capacity(a_node("n2"))], spread)
+    assert [c.node.id for c in found] == ["n2"]
 
 
 def test_a_node_that_fits_exactly_is_taken() -> None:

@@ -1,4 +1,8 @@
-"""Images that an operator wants on this node, or wants gone, and what images there are."""
+"""Images that somebody wants on this node, or wants gone, and what images there are.
+
+An operator asks for those of registries; projects ask for images of their containers. Of the latter, what is not asked
+for any more goes: nobody else can have put it there.
+"""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -7,12 +11,12 @@ import structlog
 
 from krater.agent.executor import reason_of, unexpected
 from krater.agent.logins import asking
-from krater.agent.runtimes.interfaces import Runtime
+from krater.agent.runtimes.interfaces import Engine, PullProgress
 from krater.bus.interfaces import CONTROLLER, Bus
-from krater.bus.messages import ImageTask, SendImages
+from krater.bus.messages import ImageTask, ProgressAnswer, SendImages
 from krater.errors import Invalid, Permanent, Rejected, Unavailable
 from krater.model.assignment import NodeImage
-from krater.model.image import parse_image
+from krater.model.image import is_own, parse_image
 from krater.model.workload import PullPolicy
 
 _log = structlog.get_logger(__name__)
@@ -20,27 +24,33 @@ _log = structlog.get_logger(__name__)
 _TIMEOUT = 30.0
 _PAUSE = 3.0
 _AT_ONCE = 3
+_COMMITS_AT_ONCE = 2
 
 
 class ImageTasks:
     """Does the tasks, and tells the controller which images the node has whenever that changed.
 
-    `patience` is how long, in seconds, a registry is asked before it is told that it does not give an image.
+    `patience` is how long, in seconds, a registry is asked before it is told that it does not give an image; `largest`
+    is how many bytes a container may have written to become one.
     """
 
-    def __init__(self, node: str, bus: Bus, runtime: Runtime, patience: float = 10.0) -> None:
+    def __init__(self, node: str, bus: Bus, runtime: Engine, patience: float = 10.0, largest: int = 10 << 30) -> None:
         self._node = node
         self._bus = bus
         self._runtime = runtime
         self._tasks: dict[str, ImageTask] = {}
         self._failures: dict[str, str] = {}
         self._unserved_since: dict[str, float] = {}
-        self._patience = patience
+        self._patience, self._largest = patience, largest
         self._done: set[str] = set()
         self._under_way: set[str] = set()
         self._sent: tuple[tuple[NodeImage, ...], tuple[tuple[str, str], ...]] | None = None
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._commit_room = asyncio.Semaphore(_COMMITS_AT_ONCE)
+        self._commits: dict[str, asyncio.Task[None]] = {}
+        self._progress: dict[str, PullProgress] = {}
+        self._has_answer = False
 
     def accept(self, tasks: Iterable[ImageTask]) -> None:
         """All tasks there are, from a complete answer. All are looked at and told again: some may have been lost."""
@@ -48,8 +58,29 @@ class ImageTasks:
         self._failures = {key: reason for key, reason in self._failures.items() if key in self._tasks}
         self._unserved_since = {key: since for key, since in self._unserved_since.items() if key in self._tasks}
         self._done.clear()
+        self._has_answer = True
+        for key in self._commits.keys() - self._tasks.keys():
+            self._commits[key].cancel()
         self._sent = None
         self._wake.set()
+
+    def wanted(self) -> set[str]:
+        """Full names of the images that somebody asked for."""
+        return {_canonical(task.name) for task in self._tasks.values() if task.wanted}
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether it is known at all what was asked for."""
+        return self._has_answer
+
+    def progress(self, id: str) -> ProgressAnswer:
+        """How far a task is."""
+        if id in self._failures:
+            return ProgressAnswer("failed", reason=self._failures[id])
+        if id in self._under_way:
+            seen = self._progress.get(id, PullProgress(0, 0))
+            return ProgressAnswer("working", seen.done, seen.total)
+        return ProgressAnswer("unknown")
 
     def expect(self, name: str) -> None:
         """A container is made of this image, so it is here: tell the controller, if it does not know."""
@@ -77,19 +108,26 @@ class ImageTasks:
         """Begin all that is neither done, nor failed, nor under way."""
         known = self._done | self._under_way | self._failures.keys()
         due = [task for task in self._tasks.values() if task.id not in known]
-        if not due:
-            return
         present = {_canonical(image.name) for image in await self._runtime.images()}
+        await self._drop_unknown(present)
         for task in due:
             self._under_way.add(task.id)
-            group.create_task(self._do(task, _canonical(task.name) in present))
+            doing = group.create_task(self._do(task, _canonical(task.name) in present))
+            if task.source:
+                self._commits[task.id] = doing
+
+    async def _drop_unknown(self, present: Iterable[str]) -> None:
+        """Projects' images that were deleted, or whose making was given up at the last moment."""
+        known = {_canonical(task.name) for task in self._tasks.values()}
+        for name in present:
+            if self._has_answer and is_own(name) and name not in known:
+                await self._runtime.remove_image(name)
 
     async def _do(self, task: ImageTask, is_present: bool) -> None:
         try:
-            async with self._room:
+            async with self._commit_room if task.source else self._room:
                 if task.wanted and not is_present:
-                    asker = asking(self._bus, self._node, "", None, "", task.name)
-                    await self._runtime.ensure_image(task.name, PullPolicy.IF_NOT_PRESENT, None, asker)
+                    await self._have(task)
                 elif not task.wanted and is_present:
                     await self._runtime.remove_image(task.name)
             self._done.add(task.id)
@@ -105,6 +143,21 @@ class ImageTasks:
                 self._try_later(problem)
         finally:
             self._under_way.discard(task.id)
+            self._commits.pop(task.id, None)
+            self._progress.pop(task.id, None)
+
+    async def _have(self, task: ImageTask) -> None:
+        """Pull it, or make it."""
+        if task.source:
+            made = await self._runtime.commit(task.source, task.name, self._largest)
+            _log.info("image made", container=task.source, image=task.id, size=made.size)
+        else:
+
+            def tell(seen: PullProgress) -> None:
+                self._progress[task.id] = seen
+
+            asker = asking(self._bus, self._node, "", None, "", task.name)
+            await self._runtime.ensure_image(task.name, PullPolicy.IF_NOT_PRESENT, tell, asker)
 
     def _was_refused_too_long(self, task: ImageTask, problem: Exception) -> bool:
         """The same as for a container's image: an image store of ours that is down is waited for."""

@@ -347,9 +347,11 @@ def _stop_of(course: _Course, grace: float) -> Stop:
 
 
 def _image_of(spec: ContainerSpec) -> EnsureImage:
-    return EnsureImage(spec.id, spec.image, pull_policy(spec))
+    return EnsureImage(spec.id, spec.node_image, pull_policy(spec))
 
 
 def pull_policy(spec: ContainerSpec) -> PullPolicy:
     """An image that is here is used, unless the user said otherwise: imported images are in no registry."""
+    if spec.stored_image is not None:  # a project's own is in none either
+        return PullPolicy.NEVER
     return spec.pull_policy or PullPolicy.IF_NOT_PRESENT

@@ -16,6 +16,8 @@ from krater.agent.endpoint import Endpoint
 from krater.agent.executor import Executor, unexpected
 from krater.agent.guarding import Guarding
 from krater.agent.health import HealthChecks
+from krater.agent.image_endpoint import ImageEndpoint
+from krater.agent.image_garbage import ImageGarbage, Marks
 from krater.agent.image_tasks import ImageTasks
 from krater.agent.inventory import read_inventory, split_processors
 from krater.agent.log_files import LogKeeper
@@ -30,6 +32,7 @@ from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine
 from krater.agent.steps import Create, EnsureImage
 from krater.agent.streams import Streams
 from krater.agent.sync import Sync
+from krater.agent.uploads import Uploads
 from krater.agent.vif.interfaces import Vif
 from krater.agent.volume_tasks import VolumeTasks
 from krater.agent.volumes.interfaces import VolumeHost
@@ -40,6 +43,7 @@ from krater.clock import Now, utc_now
 from krater.config import AgentSettings
 from krater.errors import KraterError
 from krater.model.assignment import Assignment
+from krater.model.image import parse_image
 from krater.reconcile import Reconciler
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +59,11 @@ class Names(Protocol):
 
     def publish(self, records: Records) -> None:
         """Answer from these names from now on."""
+
+
+def _marks(settings: AgentSettings) -> Marks:
+    high = 100.0 if settings.containerd else settings.images_high  # of a shared store, others may use the rest
+    return Marks(high, settings.images_low, settings.images_age)
 
 
 class Agent:
@@ -94,7 +103,9 @@ class Agent:
         self._volume_tasks = VolumeTasks(node, bus, volumes)
         self._reporter = Reporter(node, bus)
         self._health = HealthChecks(runtime, self._reconciler.wake)
-        self._images = ImageTasks(node, bus, runtime, settings.pull_patience)
+        self._images = ImageTasks(node, bus, runtime, settings.pull_patience, settings.largest_image)
+        self._uploads = Uploads(runtime)
+        self._garbage = ImageGarbage(runtime, self._images, self._images_in_use, directory, _marks(settings))
         self._archives = Archives(runtime, lambda: self._is_open)
         self._streams = Streams(runtime, run_directory, settings.most_sessions)
         self._log_reader = LogReader(runtime.log_path)
@@ -129,7 +140,9 @@ class Agent:
         """Live. Requests are answered from the first moment, also while the engine is not there yet."""
         project = self._workloads.project
         endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project, self._streams)
-        self._bus.serve(node_target(self._node), {**endpoint.handlers(), **self._archives.handlers()})
+        about_images = ImageEndpoint(self._runtime, self._images, self._uploads, lambda: self._is_open)
+        for handlers in (endpoint.handlers(), self._archives.handlers(), about_images.handlers()):
+            self._bus.serve(node_target(self._node), handlers)
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._open()
@@ -145,6 +158,7 @@ class Agent:
                     self._publish_names(),
                     self._streams.run(),
                     self._every(_CLEAN_EVERY, self._log_keeper.keep),
+                    self._every(self._settings.images_look, self._garbage.collect),
                 ):
                     tasks.create_task(part)
         finally:
@@ -167,7 +181,8 @@ class Agent:
 
     async def _close(self) -> None:
         """Let go; containers keep running."""
-        for close in (self._archives.close, self._runtime.close, self._vif.close, self._volumes.close):
+        closes = (self._archives.close, self._uploads.close, self._runtime.close, self._vif.close, self._volumes.close)
+        for close in closes:
             try:
                 await close()
             except Exception:
@@ -203,6 +218,11 @@ class Agent:
     async def _reconcile(self, workload: str) -> float | None:
         return await self._workloads.reconcile(workload)
 
+    def _images_in_use(self) -> set[str]:
+        """Of all that this node has or is about to have."""
+        specs = [spec for assignment in self._workloads.assignments() for spec in assignment.containers]
+        return {parse_image(spec.node_image).canonical for spec in specs}
+
     def _changed(self, workload: str) -> None:
         self._names_due.set()
         self._reconciler.wake(workload)
@@ -234,7 +254,7 @@ class Agent:
 
     def _configure(self, assignment: Assignment, step: Create, netns: str) -> ContainerConfig:
         """Spell a container out for the engine."""
-        self._images.expect(step.spec.image)
+        self._images.expect(step.spec.node_image)
         resolvers = assignment.nics[0].gateways if assignment.nics and self._names is not None else ()
         own_names = tuple(dict.fromkeys((assignment.hostname, assignment.name)))
         return ContainerConfig(

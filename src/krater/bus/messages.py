@@ -41,11 +41,15 @@ class VolumesChanged:
 
 @dataclass(frozen=True, slots=True)
 class ImageTask:
-    """An image a node should have (or, when `wanted` is false, should not). `id` is the API's id of it."""
+    """An image a node should have (or, when `wanted` is false, should not). `id` is the API's id of it.
+
+    `source` is the container that a project's own image is to be made of; one that was made has none.
+    """
 
     id: str
     name: str
     wanted: bool
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,56 @@ class FetchFiles(Request[FilesAnswer]):
 
     node: str
     workload: str
+
+
+# Images, served by a node ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressAnswer:
+    """How far it is, in bytes; `total` is 0 while nobody knows. `state` is working, done, failed or unknown."""
+
+    state: str
+    done: int = 0
+    total: int = 0
+    reason: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProgress(Request[ProgressAnswer]):
+    """How far is a pull (by the id of its task)? Or an upload, by its id?"""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImageAnswer:
+    """A piece of an archive, and how long all of it is."""
+
+    content: bytes
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage(Request[ReadImageAnswer]):
+    """A piece of an image's archive, in which it is called `reference`."""
+
+    name: str
+    reference: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushImage(Request[None]):
+    """Begin to upload an image. The password is in no log, for it is in no text of this message."""
+
+    id: str
+    name: str
+    reference: str
+    username: str = ""
+    password: str = field(default="", repr=False)
 
 
 # Served by a node -----------------------------------------------------------------------------------------------------

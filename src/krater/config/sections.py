@@ -56,6 +56,10 @@ class ApiSettings:
         64 << 30, "Most bytes of a tar archive that is streamed (`krater cp`).", min=1024
     )
     node_timeout: float = _option(30.0, "Seconds to wait for a node's answer to a live request.", min=0.1)
+    most_images: int = _option(50, "Images one project may have made of its containers.", min=0)
+    image_search: str = _option(
+        "https://index.docker.io/v1/search", "Where images are searched for. Empty: nowhere but in one's own project."
+    )
     trusted_proxies: tuple[str, ...] = _option(
         [], "Addresses and ranges of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
@@ -205,6 +209,15 @@ class AgentSettings:
         [], "Registries that our own containerd speaks to without TLS, as host or host:port."
     )
     pull_patience: float = _option(10.0, "Seconds a registry is asked for an image before the user is told.", min=0)
+    largest_image: int = _option(
+        10 << 30, "Bytes a container may have written to become an image (commit).", min=1 << 20
+    )
+    images_look: float = _option(60.0, "Seconds between looks at whether the disk is full of images.", min=0.1)
+    images_high: float = _option(
+        85.0, "Per cent of the disk in use above which images go that nobody uses or asked for.", min=0, max=100
+    )
+    images_low: float = _option(75.0, "Per cent of the disk in use at which no more of them go.", min=0, max=100)
+    images_age: float = _option(3600.0, "Seconds for which an image must have been used by nobody to go.", min=0)
     log_size: int = _option(10 << 20, "Bytes after which a container's log is rotated.", min=4096)
     log_files: int = _option(3, "Rotated logs kept for each container.", min=0)
     dedicated_cpus: str = _option(

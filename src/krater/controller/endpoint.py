@@ -22,8 +22,8 @@ from krater.controller.reports import fold
 from krater.controller.volumes import VolumeEndpoint, discards
 from krater.errors import Invalid
 from krater.model.assignment import NodeImage
-from krater.model.image import DEFAULT_DOMAIN, DEFAULT_TAG, parse_image
-from krater.store.interfaces import Image, Store, Tx, Workload
+from krater.model.image import DEFAULT_DOMAIN, DEFAULT_TAG, is_own, parse_image
+from krater.store.interfaces import Image, OwnImage, Store, Tx, Workload
 
 
 class Endpoint:
@@ -81,7 +81,7 @@ class Endpoint:
             return PullAnswer(
                 complete,
                 told,
-                images=image_tasks(tx.images.on_node(message.node)) if complete else (),
+                images=_image_tasks(tx, message.node) if complete else (),
                 discards=discards(tx, message.node) if complete else (),
                 groups=tuple(rules_for(tx, message.node, told, message.groups)),
             )
@@ -98,8 +98,15 @@ class Endpoint:
     async def send_images(self, message: SendImages) -> None:
         """Store what images a node has, and why it has not those it was asked to have."""
         images = [(*found, image) for image in message.images if (found := repo_and_tag(image)) is not None]
+        own = {image.name: image for image in message.images if is_own(image.name)}
         failures, at = dict(message.failures), self._now()
-        await self._store.write(lambda tx: tx.images.observe(message.node, images, failures, at))
+
+        def fold_images(tx: Tx) -> None:
+            tx.images.observe(message.node, images, failures, at)
+            for ended in tx.own_images.observe(message.node, own, failures):
+                tx.actions.finish_request(ended.image.source, ended.image.request_id, ended.error, at)
+
+        await self._store.write(fold_images)
 
 
 def _domains(tx: Tx, workloads: Sequence[Workload]) -> dict[str, str]:
@@ -109,7 +116,10 @@ def _domains(tx: Tx, workloads: Sequence[Workload]) -> dict[str, str]:
 
 
 def repo_and_tag(image: NodeImage) -> tuple[str, str] | None:
-    """How the API names a node's image. One without a tag has its digest there; a foreign name is passed over."""
+    """How the API names a node's image. One without a tag has its digest there; foreign names are passed over, and so
+    are those of projects, which are nobody else's business."""
+    if is_own(image.name):
+        return None
     try:
         ref = parse_image(image.name)
     except Invalid:
@@ -123,6 +133,18 @@ def image_tasks(images: Sequence[Image]) -> tuple[ImageTask, ...]:
         ImageTask(image.id, image_name(image), wanted=not image.removing)
         for image in images
         if image.removing or (image.wanted and image.failure is None)
+    )
+
+
+def _image_tasks(tx: Tx, node: str) -> tuple[ImageTask, ...]:
+    return (*image_tasks(tx.images.on_node(node)), *own_image_tasks(tx.own_images.on_node(node)))
+
+
+def own_image_tasks(images: Sequence[OwnImage]) -> tuple[ImageTask, ...]:
+    """The images of projects that a node should have, and of what to make those that it never had."""
+    return tuple(
+        ImageTask(image.id, image.stored, wanted=True, source="" if image.image_id is not None else image.source)
+        for image in images
     )
 
 

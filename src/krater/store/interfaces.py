@@ -24,7 +24,9 @@ from krater.model.quota import Limits, Usage
 from krater.model.registry import Registry
 from krater.model.workload import Intent, Kind, Resources, WorkloadSpec
 from krater.store.departures import Departure, Departures
+from krater.store.own_images import Outcome, OwnImage, OwnImages
 from krater.store.records import (
+    APART,
     EVERYBODY,
     Action,
     ActionEvent,
@@ -39,6 +41,7 @@ from krater.store.security_groups import SecurityGroups
 from krater.store.volumes import Volumes
 
 __all__ = [
+    "APART",
     "EVERYBODY",
     "Action",
     "ActionEvent",
@@ -50,6 +53,9 @@ __all__ = [
     "Images",
     "Networks",
     "Nodes",
+    "Outcome",
+    "OwnImage",
+    "OwnImages",
     "Page",
     "Quotas",
     "Registries",
@@ -131,6 +137,9 @@ class Actions(Protocol):
 
     def finish(self, workload: str, generation: int, error: str | None, at: datetime) -> None:
         """Close all unfinished actions of at most this generation."""
+
+    def finish_request(self, workload: str, request_id: str, error: str | None, at: datetime) -> None:
+        """Close the unfinished action of one request: one that changed no intent."""
 
     def list(self, scope: Scope, workload: str) -> list[Action]:
         """Newest first, without events. Also of a workload that is gone."""
@@ -370,6 +379,7 @@ class Tx(Protocol):
     volumes: Volumes
     security_groups: SecurityGroups
     images: Images
+    own_images: OwnImages
     tokens: Tokens
 
 

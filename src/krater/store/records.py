@@ -74,6 +74,10 @@ class WorkloadQuery:
     auto_remove: bool | None = None
 
 
+APART = 2**31 - 1
+"""The generation of an action that changes no intent: it ends by itself, not with what nodes report of the intent."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryQuery:
     """Filters: any of the values of each."""

@@ -27,6 +27,7 @@ class Ask:
     host: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     homes: frozenset[str] = frozenset()
+    image_nodes: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -41,7 +42,8 @@ class Ask:
         """The ask of a specification, whose volumes are at `homes`. Hints other than `label:<key>` mean nothing."""
         labels = {k.removeprefix(LABEL_HINT): v for k, v in spec.hints.items() if k.startswith(LABEL_HINT)}
         zone = spec.availability_zone or default_zone or None
-        return cls(spec.resources, now, down_after, zone, spec.runtime, spec.host, labels, homes)
+        stored_on = frozenset(c.stored_on for c in spec.containers if c.stored_on is not None)
+        return cls(spec.resources, now, down_after, zone, spec.runtime, spec.host, labels, homes, stored_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,13 @@ def is_in_zone(ask: Ask, candidate: Capacity) -> Objection | None:
     if ask.zone is None or ask.zone == candidate.node.availability_zone:
         return None
     return Objection("host is in another zone", f"asked for zone {ask.zone!r}")
+
+
+def has_own_image(ask: Ask, candidate: Capacity) -> Objection | None:
+    """A project's own image is on the node it was made on, and nowhere else."""
+    if not ask.image_nodes - {candidate.node.id}:
+        return None
+    return Objection("the image is on another host", f"the image is on {', '.join(sorted(ask.image_nodes))}")
 
 
 def has_runtime(ask: Ask, candidate: Capacity) -> Objection | None:
@@ -151,6 +160,7 @@ FILTERS: tuple[Filter, ...] = (
     is_enabled,
     is_requested_host,
     is_in_zone,
+    has_own_image,
     has_runtime,
     has_labels,
     has_volumes,

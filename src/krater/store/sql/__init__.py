@@ -19,6 +19,7 @@ from krater.store.interfaces import (
     Images,
     Networks,
     Nodes,
+    OwnImages,
     Quotas,
     Registries,
     SecurityGroups,
@@ -36,6 +37,7 @@ from krater.store.sql.images import SqlImages
 from krater.store.sql.link import Link
 from krater.store.sql.networks import SqlNetworks
 from krater.store.sql.nodes import SqlNodes
+from krater.store.sql.own_images import SqlOwnImages
 from krater.store.sql.quotas import SqlQuotas
 from krater.store.sql.registries import SqlRegistries
 from krater.store.sql.reserve import Reserve
@@ -72,6 +74,7 @@ class SqlTx:
         self.volumes: Volumes = SqlVolumes(link)
         self.security_groups: SecurityGroups = SqlSecurityGroups(link)
         self.images: Images = SqlImages(link)
+        self.own_images: OwnImages = SqlOwnImages(link)
         self.tokens: Tokens = SqlTokens(link)
 
     def run(self, fns: Sequence[Callable[[Tx], Any]]) -> list[Any]:

@@ -51,6 +51,10 @@ _FINISH = update(t).where(
     t.c.workload == bindparam("wanted"), t.c.generation <= bindparam("most"), t.c.finish_time.is_(None)
 )
 
+_FINISH_REQUEST = update(t).where(
+    t.c.workload == bindparam("wanted"), t.c.request_id == bindparam("request"), t.c.finish_time.is_(None)
+)
+
 
 class SqlActions:
     """Actions and the steps taken for them."""
@@ -91,6 +95,11 @@ class SqlActions:
     def finish(self, workload: str, generation: int, error: str | None, at: datetime) -> None:
         """Close all unfinished actions of at most this generation."""
         self._link.run(_FINISH, {"wanted": workload, "most": generation, "finish_time": at, "message": error})
+
+    def finish_request(self, workload: str, request_id: str, error: str | None, at: datetime) -> None:
+        """Close the unfinished action of one request."""
+        values = {"wanted": workload, "request": request_id, "finish_time": at, "message": error}
+        self._link.run(_FINISH_REQUEST, values)
 
     def list(self, scope: Scope, workload: str) -> list[Action]:
         """Newest first, without events."""

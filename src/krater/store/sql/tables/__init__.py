@@ -7,6 +7,7 @@ from krater.store.sql.tables.departures import departures
 from krater.store.sql.tables.kinds import metadata, to_cores, to_micros, to_millionths
 from krater.store.sql.tables.networks import addresses, networks, ports, subnets
 from krater.store.sql.tables.nodes import claims, images, nodes
+from krater.store.sql.tables.own_images import own_images
 from krater.store.sql.tables.projects import quota_limits, quota_usage, revoked_tokens
 from krater.store.sql.tables.registries import registries, registry_uses
 from krater.store.sql.tables.security_groups import security_groups, security_members, security_rules
@@ -25,6 +26,7 @@ __all__ = [
     "metadata",
     "networks",
     "nodes",
+    "own_images",
     "ports",
     "quota_limits",
     "quota_usage",

@@ -26,6 +26,7 @@ def upgrade() -> None:
     _security_groups()
     _dedicated_processors()
     _departures()
+    _own_images()
     _registries()
     _registry_uses()
     _volumes()
@@ -50,6 +51,32 @@ def _departures() -> None:
     )
     op.create_index("ix_departures_gone_at", "departures", ["gone_at"])
     op.create_index("ix_departures_name_project_id", "departures", ["name", "project_id"])
+
+
+def _own_images() -> None:
+    op.create_table(
+        "own_images",
+        sa.Column("seq", SEQ, nullable=False),
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("project_id", sa.String(64), nullable=False),
+        sa.Column("user_id", sa.String(64), nullable=False),
+        sa.Column("repo", sa.String(255), nullable=False),
+        sa.Column("tag", sa.String(128), nullable=False),
+        sa.Column("node", sa.String(64), nullable=False),
+        sa.Column("stored", sa.String(255), nullable=False),
+        sa.Column("source", sa.String(64), nullable=False),
+        sa.Column("request_id", sa.String(64), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("image_id", sa.String(128), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("seq", name="pk_own_images"),
+        sa.UniqueConstraint("id", name="uq_own_images_id"),
+        **OPTIONS,
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_own_images_node", "own_images", ["node"])
+    op.create_index("ix_own_images_project_id", "own_images", ["project_id"])
 
 
 def _registries() -> None:
