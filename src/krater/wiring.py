@@ -40,6 +40,7 @@ from krater.cloud.local.account_book import AccountBook
 from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.credentials import ensure_accounts
 from krater.cloud.local.identity import LocalIdentity
+from krater.cloud.local.images import LocalImages
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
 from krater.cloud.local.own_volumes import LocalOwnVolumes
@@ -280,6 +281,7 @@ class Embedded:
             extra_mounts={"/identity": front},
             own_networks=LocalOwnNetworks(store, settings.network, networks),
             own_volumes=LocalOwnVolumes(store, settings.volumes),
+            images=LocalImages(store, bus),
             vault=vault,
             projects=identity.list_all_projects,
             consoles=consoles,

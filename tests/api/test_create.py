@@ -176,7 +176,8 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
         ({"exposed_ports": {text: {}}}, 400, "schema-validation-error", "exposed_ports: ")
         for text in ("", "/", "0", "65536", "http", "80/", "80/sctp", "-1", "80/tcp/x", "\uff18\uff10")
     ),
-    ({"image_driver": "glance"}, 501, "not-implemented", "image_driver: "),
+    ({"image_driver": "glance"}, 400, "image-not-found", "Image busybox "),
+    ({"image": "krater.local/p-kitchen/x"}, 400, "reference-invalid-format", "image: krater.local is no registry"),
     ({"image_driver": "podman"}, 400, "schema-validation-error", "image_driver: expected docker or glance"),
     ({"exposed_ports": {"80": {}}, "security_groups": ["default"]}, 400, "invalid", "security_groups"),
 ]  # fmt: skip

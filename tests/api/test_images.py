@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from krater.model.assignment import NodeImage
-from tests.support.api import NODE, World
+from tests.support.api import NODE, FakeAgent, World
 
 KEYS = ["uuid", "links", "image_id", "repo", "tag", "size", "project_id", "host", "status", "status_reason"]
 
@@ -49,6 +49,7 @@ async def test_names_are_taken_apart(world: World, body: dict[str, Any], repo: s
         ({"repo": "x"}, 400, "schema-validation-error"),
         ({"repo": "Not An Image"}, 400, "reference-invalid-format"),
         ({"repo": "alpine:1", "tag": "2"}, 400, "reference-invalid-format"),
+        ({"repo": "krater.local/p-kitchen/x"}, 400, "reference-invalid-format"),
         ({"repo": "alpine", "host": "nowhere"}, 400, "invalid-value"),
         ({"repo": "alpine", "size": "5 apples"}, 400, "schema-validation-error"),
         ({"repo": "alpine", "colour": "red"}, 400, "schema-validation-error"),
@@ -112,6 +113,14 @@ async def test_an_unknown_image_is_400_as_the_specification_has_it(world: World,
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "container.image-not-found")
 
 
-@pytest.mark.parametrize("name", ["nginx", "library/nginx", "docker.io/library/nginx"])
-async def test_the_search_is_not_there_yet(world: World, name: str) -> None:
-    assert (await world.call("GET", f"/v1/images/{name}/search?image_driver=docker")).status_code == 501
+async def test_a_pull_under_way_tells_how_far_it_is(world: World) -> None:
+    FakeAgent(world)
+    id = (await pull(world, {"repo": "alpine"})).json()["uuid"]
+    shown = (await world.call("GET", f"/v1/images/{id}", who="admin")).json()
+    assert (shown["status"], shown["status_reason"]) == ("Pulling", "1.0 of 4.0 MiB (25 %)")
+
+
+async def test_a_node_that_does_not_answer_only_costs_the_progress(world: World) -> None:
+    id = (await pull(world, {"repo": "alpine"})).json()["uuid"]
+    shown = (await world.call("GET", f"/v1/images/{id}", who="admin")).json()
+    assert (shown["status"], shown["status_reason"]) == ("Pulling", None)

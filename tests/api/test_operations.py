@@ -117,8 +117,9 @@ async def test_rebuild_takes_another_image(world: World) -> None:
     assert (await act(world, id, "rebuild", json={"image": "alpine:3.20"})).status_code == 202
     shown = (await world.call("GET", f"/v1/containers/{id}")).json()
     assert (shown["image"], shown["status"]) == ("alpine:3.20", "Rebuilding")
-    glance = await act(world, id, "rebuild", "?image_driver=glance")
-    assert glance.status_code == 501
+    await world.settle(id)
+    glance = await act(world, id, "rebuild", "?image=nothing&image_driver=glance")
+    assert (glance.status_code, glance.json()["errors"][0]["code"]) == (400, "container.image-not-found")
 
 
 async def test_what_an_operation_does_not_know_is_ignored(world: World) -> None:

@@ -31,6 +31,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /containers/{container}/resize": {"params": {"h": "24", "w": "80"}},
     "POST /containers/{container}/rename": {"params": {"name": "other"}},
     "POST /images": {"json": {"repo": "alpine"}},
+    "POST /containers/{container}/commit": {"params": {"repository": "mine"}},
+    "POST /own_images/{image}/push": {"json": {"reference": "registry.example/mine"}},
+    "GET /own_images/{image}/archive": {"headers": {"Range": "bytes=0-"}},
     "POST /networks": {"json": {"name": "mine"}},
     "POST /ports": {"json": {"network": "default"}},
     "POST /registries": {"json": {"registry": {"domain": "registry.example"}}},
@@ -45,6 +48,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "PUT /services/force_down": {"params": {"forced_down": "False"}},
 }
 WHO = ("ann", "carl", "reader", "bob", "admin")
+SEARCHED = {"params": {"image_driver": "glance"}}
 GUARDED = [route for route in ROUTES if not route.public]
 
 
@@ -60,7 +64,7 @@ async def ask(world: World, route: Route, container: str, who: str, *, minor: in
     path = ("/v1" if route.versions else "") + route.path
     for name in re.findall("{(.*?)}", path):
         path = path.replace(f"{{{name}}}", values.get(name, "some"))
-    arguments = dict(ARGUMENTS.get(key(route), {}))
+    arguments = dict(ARGUMENTS.get(key(route), SEARCHED if path.endswith("/search") else {}))
     if route.path.startswith("/services/") or key(route) == "DELETE /services":
         arguments["params"] = {"host": "rack-1", "binary": "zun-compute", **arguments.get("params", {})}
     version = f"container 1.{versions.last if minor is None else minor}"
@@ -80,7 +84,8 @@ def expected(route: Route, who: str) -> str:
     if who == "bob" and "{project}" in route.path:
         return "forbidden"
     hidden = ("{container}", "{port}", "{registry}", "{volume}", "{rule}")
-    if who == "bob" and any(name in route.path for name in hidden):
+    is_theirs = any(name in route.path for name in hidden)
+    if "/own_images/{image}" in route.path or (who == "bob" and is_theirs):  # there is no such image
         return "hidden"
     return "allowed"
 

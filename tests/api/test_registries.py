@@ -84,6 +84,8 @@ async def test_passwords_are_stored_encrypted_and_shown_nowhere(world: World, ca
         ({"registry": {"domain": "https://quay.io"}}, "domain: expected the host"),
         ({"registry": {"domain": "quay.io/team"}}, "domain: expected the host"),
         ({"registry": {"domain": "quay"}}, "domain: expected the host"),
+        ({"registry": {"domain": "krater.local"}}, "domain: expected the host"),
+        ({"registry": {"domain": "Krater.Local:5000"}}, "domain: expected the host"),
         ({"registry": {"domain": "a b.example"}}, "domain: expected the host"),
         ({"registry": {"domain": "x" * 300}}, "domain: expected"),
         ({"registry": {"domain": "127.0.0.1:5000"}}, "inside the operator's network"),
@@ -123,6 +125,7 @@ async def test_another_media_type_is_refused(world: World) -> None:
     ("changes", "words"),
     [
         ({"domain": "127.0.0.1"}, "inside the operator's network"),
+        ({"domain": "krater.local"}, "domain: expected the host"),
         ({"domain": "other.example"}, "password: has to be given again"),
         ({"username": None}, "username: goes together with password"),
         ({"name": "x"}, "name: expected"),

@@ -18,11 +18,16 @@ from krater.bus.local import LocalBus
 from krater.bus.messages import (
     Exec,
     ExecAnswer,
+    ImageProgress,
     ImagesChanged,
     Logs,
     LogsAnswer,
     OpenAttach,
     OpenExec,
+    ProgressAnswer,
+    PushImage,
+    ReadImage,
+    ReadImageAnswer,
     Resize,
     ResizeTerminal,
     Signal,
@@ -34,13 +39,14 @@ from krater.bus.messages import (
     WorkloadChanged,
 )
 from krater.cloud.interfaces import Caller, Credentials, PasswordCredentials, TokenCredentials
+from krater.cloud.local.images import LocalImages
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
 from krater.cloud.local.own_volumes import LocalOwnVolumes
 from krater.cloud.local.security_groups import LocalSecurityGroups
 from krater.cloud.local.vault import LocalVault
 from krater.cloud.local.volumes import LocalVolumes
-from krater.config import Settings
+from krater.config import ApiSettings, Settings
 from krater.errors import KraterError, Unauthenticated
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.frames import Opened
@@ -215,6 +221,9 @@ class FakeAgent:
             OpenAttach: Opened("a" * 64, "5" * 64, "unix:streams.sock"),
             OpenExec: Opened("e" * 64, "5" * 64, "unix:streams.sock"),
             ResizeTerminal: None,
+            ReadImage: ReadImageAnswer(b"archive", 7),
+            ImageProgress: ProgressAnswer("working", 1 << 20, 4 << 20),
+            PushImage: None,
         }
         world.bus.serve(node_target(NODE), {kind: self._handler(kind) for kind in self.answers})
 
@@ -249,7 +258,7 @@ async def open_world(
     directory: Path, settings: Settings | None = None, mounts: Mapping[str, ASGIApp] | None = None
 ) -> AsyncIterator[World]:
     """An API over a new database in `directory`, with one node that lives."""
-    chosen = settings or Settings()
+    chosen = settings or Settings(api=ApiSettings(image_search=""))  # no test asks the internet
     chosen = replace(chosen, core=replace(chosen.core, directory=str(directory)))
     clock, bus = Clock(), LocalBus()
     store = await new_store(directory, clock)
@@ -265,6 +274,7 @@ async def open_world(
         extra_mounts=mounts,
         nodes_lifetime=0.0,
         own_networks=LocalOwnNetworks(store, chosen.network, networks),
+        images=LocalImages(store, bus),
         vault=LocalVault(directory / "secret.keys"),
         own_volumes=LocalOwnVolumes(store, chosen.volumes, clock),
         security_groups=LocalSecurityGroups(store),

@@ -29,6 +29,7 @@ from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
 from krater.cloud.interfaces import (
     Identity,
+    Images,
     Networks,
     OwnNetworks,
     OwnVolumes,
@@ -47,7 +48,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 class Surroundings(TypedDict):
     """What of the cloud stands around the API. What is not given, another service of the cloud does: users make
-    networks (`own_networks`), volumes and security groups there, and nobody here knows all `projects`.
+    networks (`own_networks`), volumes, security groups and `images` of their own there, and nobody here knows all
+    `projects`.
     """
 
     networks: Networks
@@ -56,6 +58,7 @@ class Surroundings(TypedDict):
     own_networks: NotRequired[OwnNetworks | None]
     own_volumes: NotRequired[OwnVolumes | None]
     security_groups: NotRequired[SecurityGroups | None]
+    images: NotRequired[Images | None]
     projects: NotRequired[Callable[[], Awaitable[list[Project]]] | None]
 
 

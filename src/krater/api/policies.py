@@ -35,6 +35,7 @@ _READING = (
     *("quota:get", "quota:get_default", "registry:get_one", "registry:get_all"),
     *("network:get_all", "network:get_one", "port:get_all", "security_group:get_all", "security_group:get_one"),
     *("volume:get_all", "volume:get_one"),
+    *(f"own_image:{word}" for word in ("get_all", "get_one", "export")),
 )
 
 _WRITING = (
@@ -43,6 +44,7 @@ _WRITING = (
     *(f"container:{word}" for word in ("put_archive", "commit", "add_security_group", "remove_security_group")),
     *(f"container:{word}" for word in ("network_attach", "network_detach", "resize_container")),
     *("capsule:create", "capsule:delete", "registry:create", "registry:delete", "registry:update"),
+    *("own_image:delete", "own_image:push"),
     *("network:create_own", "network:delete_own", "port:create", "port:delete"),
     *("volume:create", "volume:update", "volume:delete"),
     *(f"security_group:{word}" for word in ("create", "delete", "add_rule", "delete_rule")),

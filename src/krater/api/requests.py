@@ -13,6 +13,7 @@ from krater.bus.interfaces import Bus
 from krater.clock import Now
 from krater.cloud.interfaces import (
     Caller,
+    Images,
     Networks,
     OwnNetworks,
     OwnVolumes,
@@ -66,6 +67,7 @@ class Backing:
     own_networks: OwnNetworks | None = None
     own_volumes: OwnVolumes | None = None
     security_groups: SecurityGroups | None = None
+    images: Images | None = None
     projects: Callable[[], Awaitable[list[Project]]] | None = None
     streams: Streams = field(default_factory=Streams)
     archives: Room = field(default_factory=Room)

@@ -16,11 +16,13 @@ from krater.api.handlers import (
     creating,
     documents,
     hosts,
+    image_search,
     images,
     live,
     logs,
     networks,
     operations,
+    own_images,
     quotas,
     registries,
     security_groups,
@@ -43,6 +45,15 @@ from krater.api.schemas.networks import (
     NetworkList,
     PortEntry,
     PortList,
+)
+from krater.api.schemas.own_images import (
+    CommitQuery,
+    Committed,
+    OwnImageEntry,
+    OwnImageList,
+    PushAsk,
+    PushEntry,
+    SearchQuery,
 )
 from krater.api.schemas.quotas import LimitsAnswer, SetLimits
 from krater.api.schemas.registries import CreateRegistry, RegistryAnswer, RegistryList, UpdateRegistry
@@ -115,6 +126,7 @@ OPERATIONS = (
     _on_container("execute_resize", consoles.execute_resize, 200, either=arguments.ExecuteResize),
     _on_container("attach", consoles.attach, 200, method="GET"),
     _on_container("resize", consoles.resize, 200, either=arguments.ResizeConsole),
+    _on_container("commit", own_images.commit, 202, either=CommitQuery, answer=Committed),
     _on_container("top", live.top, 200, method="GET", query=arguments.TopQuery, answer=answers.TopResult),
     _on_container("stats", live.stats, 200, method="GET", answer=answers.StatsResult),
     _on_container("get_archive", archives.get, 200, method="GET", query=arguments.ArchivePath, answer=answers.Archive),
@@ -153,16 +165,26 @@ OPERATIONS = (
     ),
 )  # fmt: skip
 
-ABSENT_OPERATIONS = (_absent("POST", f"{_ONE}/commit", "making images of containers (commit)"),)
 
 IMAGES = (
     Route("GET", "/images", images.list_all, rule="image:get_all", answer=answers.ImageList),
     Route("POST", "/images", images.pull, 202, rule="image:pull", body=PullImage, answer=answers.ImageEntry),
     Route("GET", "/images/{image}", images.show, rule="image:get_one", answer=answers.ImageEntry),
     Route("DELETE", "/images/{image}", images.delete, rule="image:delete"),
-    _absent("GET", "/images/{image}/search", "the search for images"),
-    _absent("GET", "/images/{image}/{part}/search", "the search for images"),
-    _absent("GET", "/images/{image}/{part}/{rest}/search", "the search for images"),
+    *(
+        Route("GET", f"/images/{{image}}{more}/search", image_search.search, rule="image:search", query=SearchQuery)
+        for more in ("", "/{part}", "/{part}/{rest}", "/{part}/{rest}/{last}")  # names have slashes in them
+    ),
+)
+
+_OWN = "/own_images/{image}"
+OWN_IMAGES = (
+    Route("GET", "/own_images", own_images.list_all, rule="own_image:get_all", answer=OwnImageList),
+    Route("GET", _OWN, own_images.show, rule="own_image:get_one", answer=OwnImageEntry),
+    Route("DELETE", _OWN, own_images.delete, 204, rule="own_image:delete"),
+    Route("GET", f"{_OWN}/archive", own_images.archive, 206, rule="own_image:export"),
+    Route("POST", f"{_OWN}/push", own_images.push, 202, rule="own_image:push", body=PushAsk, answer=PushEntry),
+    Route("GET", f"{_OWN}/push/{{push}}", own_images.show_push, rule="own_image:push", answer=PushEntry),
 )
 
 SINCE_HOSTS = Versions(4)
@@ -263,8 +285,8 @@ ROUTES: tuple[Route, ...] = (
     *DOCUMENTS,
     *CONTAINERS,
     *OPERATIONS,
-    *ABSENT_OPERATIONS,
     *IMAGES,
+    *OWN_IMAGES,
     *NODES,
     *QUOTAS,
     *REGISTRIES,

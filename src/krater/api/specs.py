@@ -4,6 +4,7 @@ import math
 import random
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 
 from msgspec import UNSET
@@ -11,10 +12,10 @@ from msgspec import UNSET
 from krater.api.schemas.containers import CreateBase, HealthcheckAsk, NetItem, RestartPolicyAsk
 from krater.api.schemas.decoding import CODE
 from krater.api.schemas.fields import Scalar, truth
-from krater.cloud.interfaces import NetAsk
+from krater.cloud.interfaces import NetAsk, StoredImage
 from krater.config import LimitSettings
 from krater.errors import Invalid
-from krater.model.image import parse_image
+from krater.model.image import parse_request
 from krater.model.network import NetRequest
 from krater.model.workload import (
     ContainerSpec,
@@ -69,7 +70,7 @@ def _within(field: str, value: float, least: float, most: float, unit: str) -> f
 def read_image(name: str) -> str:
     """An image name that image tools can read."""
     try:
-        parse_image(name)
+        parse_request(name)
     except Invalid as error:
         raise Invalid(error.message, field="image", code="reference-invalid-format") from None
     return name
@@ -216,6 +217,16 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         pull_policy=PullPolicy(policy.lower()) if policy is not None else None,
         healthcheck=read_healthcheck(ask.healthcheck),
     )
+
+
+def of_own_image(container: ContainerSpec, own: StoredImage) -> ContainerSpec:
+    """The container when its image is the project's own."""
+    return replace(container, image_driver="glance", stored_image=own.stored, stored_on=own.node)
+
+
+def of_registry_image(container: ContainerSpec, image: str) -> ContainerSpec:
+    """The container with an image that a registry has."""
+    return replace(container, image=image, image_driver="docker", stored_image=None, stored_on=None)
 
 
 def workload_spec(

@@ -308,6 +308,38 @@ class SecurityGroups(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A project's own image, to make a container of: what nodes file it under, and the node that has it."""
+
+    id: str
+    stored: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePiece:
+    """A piece of an image's archive, and how long all of it is."""
+
+    content: bytes
+    total: int
+
+
+class Images(Protocol):
+    """Images that live in no registry: projects' own."""
+
+    async def resolve(self, caller: Caller, ident: str) -> StoredImage | None:
+        """By id, or by name with or without a tag, among the caller's own; None when there is none of them.
+
+        Conflict when it is still being made, or was lost.
+        """
+        ...
+
+    async def open(self, caller: Caller, ident: str, offset: int, length: int) -> ImagePiece:
+        """A piece of an archive of it (OCI, as `docker load` takes it too). NotFound; Conflict; Unavailable."""
+        ...
+
+
 class Allocations(Protocol):
     """The ledger of capacity."""
 

@@ -11,7 +11,8 @@ from datetime import datetime
 from krater.api.nodes import NodeTable
 from krater.api.policies import Policies
 from krater.api.rendering import status_of
-from krater.cloud.interfaces import Caller
+from krater.api.specs import of_own_image, of_registry_image
+from krater.cloud.interfaces import Caller, StoredImage
 from krater.errors import Conflict, Invalid, NotFound
 from krater.model.operations import is_allowed
 from krater.model.quota import Limits, Usage
@@ -111,13 +112,18 @@ def reboot(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
     return change_intent(tx, asking, workload, "reboot", changed)
 
 
-def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None) -> Workload:
+def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None, own: StoredImage | None = None) -> Workload:
     """Another root filesystem, of another image if one is named; running again only if it was running."""
     workload = find(tx, asking, ident, "container:rebuild")
     was_running = check_state(asking, workload, "rebuild") == RUNNING
     intent, spec = workload.intent, workload.spec
     if image is not None:
-        spec = replace(spec, containers=(replace(spec.containers[0], image=image), *spec.containers[1:]))
+        container = of_registry_image(spec.containers[0], image)
+        if own is not None:
+            container = of_own_image(container, own)
+            if workload.placement.node not in (None, own.node):
+                raise Conflict(f"Image {image} is on another host than container {workload.id}.")
+        spec = replace(spec, containers=(container, *spec.containers[1:]))
     changed = replace(
         intent,
         desired=Desired.RUNNING if was_running else Desired.CREATED,

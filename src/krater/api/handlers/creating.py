@@ -9,6 +9,7 @@ from msgspec import UNSET
 from krater.api.commands import workloads as commands
 from krater.api.commands.connections import join_groups
 from krater.api.commands.workloads import Asking
+from krater.api.handlers import own_images
 from krater.api.handlers.asking import asking_of, change, check_since
 from krater.api.handlers.mounting import holding, resolve_mounts
 from krater.api.handlers.security_groups import groups_of
@@ -18,8 +19,16 @@ from krater.api.requests import Answer, Request
 from krater.api.schemas.containers import CreateBase, CreateQuery, HealthcheckAsk, create_shape
 from krater.api.schemas.decoding import decode_json_body, decode_query
 from krater.api.schemas.fields import truth
-from krater.api.specs import container_spec, net_asks, read_exposed, read_resources, read_restart, workload_spec
-from krater.errors import Invalid, NotFound, OverQuota, Unsupported
+from krater.api.specs import (
+    container_spec,
+    net_asks,
+    of_own_image,
+    read_exposed,
+    read_resources,
+    read_restart,
+    workload_spec,
+)
+from krater.errors import Invalid, NotFound, OverQuota
 from krater.model.network import NetRequest
 from krater.model.quota import Limits, Usage, exceeded
 from krater.model.workload import ContainerSpec, Desired, Intent, Kind, Resources, RestartPolicy
@@ -41,8 +50,12 @@ async def create(request: Request) -> Answer:
     nets = await request.backing.networks.resolve(request.caller, asks)
     restart = _check_rest(request, ask)
     registry = await read_registry(request, ask.registry)
-    check_source(request, container.image, registry)
-    container = replace(container, registry=None if registry is None else registry.id)
+    own = await own_images.choose(request, container.image, ask.image_driver, registry)
+    if own is None:
+        check_source(request, container.image, registry)
+        container = replace(container, registry=None if registry is None else registry.id)
+    else:
+        container = of_own_image(container, own)
     _check_destination(request, ask)
     asking = await asking_of(request)
     _check_host(asking, getattr(ask, "host", UNSET))
@@ -126,8 +139,6 @@ def _check_rest(request: Request, ask: CreateBase) -> RestartPolicy | None:
     if ask.privileged is not None:
         check_since(request, "privileged", 21)
         request.require("container:create:privileged")
-    if ask.image_driver == "glance":
-        raise not_yet("image_driver", "images from Glance")
     if ask.image_pull_policy is not None:
         request.require("container:create:image_pull_policy")
     restart = read_restart(ask.restart_policy)
@@ -152,8 +163,3 @@ def _check_exposed(request: Request, ask: CreateBase) -> None:
 def _check_host(asking: Asking, host: object) -> None:
     if isinstance(host, str) and asking.nodes.named(host) is None:
         raise NotFound(f"Requested host {host} could not be found.", code="requested-host-not-found")
-
-
-def not_yet(field: str, what: str) -> Unsupported:
-    """What the Container API has and Krater has not, yet."""
-    return Unsupported(f"{field}: not in Krater yet: {what}.")

@@ -13,11 +13,14 @@ from krater.api.schemas.answers import ImageEntry, ImageList
 from krater.api.schemas.decoding import decode_json_body
 from krater.api.schemas.images import PullImage
 from krater.bus.interfaces import node_target
-from krater.bus.messages import ImagesChanged
-from krater.errors import Invalid
-from krater.model.image import DEFAULT_TAG, ImageRef, parse_image
+from krater.bus.messages import ImageProgress, ImagesChanged
+from krater.errors import Invalid, KraterError
+from krater.model.image import DEFAULT_TAG, ImageRef, parse_image, parse_request
 from krater.model.node import Node
 from krater.store.interfaces import Image
+
+_SOON = 2.0
+_MIB = 1 << 20
 
 
 async def list_all(request: Request) -> Answer:
@@ -56,7 +59,7 @@ async def pull(request: Request) -> Answer:
 def _reference(ask: PullImage, default: str) -> ImageRef:
     """The image meant: `repo`, which may have a tag or digest itself, and `tag`."""
     try:
-        ref = parse_image(ask.repo, default)
+        ref = parse_request(ask.repo, default)
         if ask.tag is None:
             return ref
         if ref.tag is not None or ref.digest is not None:
@@ -81,7 +84,21 @@ async def show(request: Request) -> Answer:
     """One image."""
     request.require("image:get_one")
     image = await request.backing.store.read(lambda tx: commands.find(tx, request.params["image"]))
-    return found(_entry(image, await request.backing.nodes.table(), base_of(request)))
+    entry = _entry(image, await request.backing.nodes.table(), base_of(request))
+    if entry.status == "Pulling":
+        entry.status_reason = await _amount(request, image)
+    return found(entry)
+
+
+async def _amount(request: Request, image: Image) -> str | None:
+    """How far its node is, which nobody stores."""
+    try:
+        seen = await request.backing.bus.call(node_target(image.node), ImageProgress(image.id), _SOON)
+    except KraterError:
+        return None
+    if not seen.total:
+        return None
+    return f"{seen.done / _MIB:.1f} of {seen.total / _MIB:.1f} MiB ({100 * seen.done // seen.total} %)"
 
 
 async def delete(request: Request) -> Answer:

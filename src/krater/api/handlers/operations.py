@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from krater.api.commands import workloads as commands
 from krater.api.commands.workloads import DEFAULT_GRACE, Asking
+from krater.api.handlers import own_images
 from krater.api.handlers.answers import ACCEPTED
 from krater.api.handlers.asking import asking_of, change
-from krater.api.handlers.creating import not_yet
 from krater.api.handlers.sources import check_rebuild_source
 from krater.api.requests import Answer, Request
 from krater.api.schemas.actions import Rebuild, Timeout
@@ -45,12 +45,11 @@ async def reboot(request: Request) -> Answer:
 async def rebuild(request: Request) -> Answer:
     """Make its root filesystem anew, of the same image or another."""
     ask = await decode_arguments(request, Rebuild)
-    if ask.image_driver == "glance":
-        raise not_yet("image_driver", "images from Glance")
     image = None if ask.image in (None, "None") else read_image(ask.image)
-    if image is not None:
+    own = None if image is None else await own_images.choose(request, image, ask.image_driver)
+    if image is not None and own is None:
         await check_rebuild_source(request, request.params["container"], image)
-    return await _do(request, lambda tx, asking, ident: commands.rebuild(tx, asking, ident, image))
+    return await _do(request, lambda tx, asking, ident: commands.rebuild(tx, asking, ident, image, own))
 
 
 def _grace(request: Request) -> float:

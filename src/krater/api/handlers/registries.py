@@ -22,7 +22,7 @@ from krater.api.schemas.registries import (
     UpdateRegistry,
 )
 from krater.errors import Invalid
-from krater.model.image import parse_image
+from krater.model.image import is_own_domain, parse_image
 from krater.model.registry import Registry
 from krater.store.interfaces import EVERYBODY, RegistryQuery, Scope, Tx
 
@@ -130,7 +130,7 @@ def read_domain(request: Request, text: str) -> str:
         domain = parse_image("name", text).domain.lower()
     except Invalid:
         domain = ""
-    if not domain or ("." not in domain and ":" not in domain and domain != "localhost"):
+    if not domain or is_own_domain(domain) or ("." not in domain and ":" not in domain and domain != "localhost"):
         raise Invalid(
             "domain: expected the host of a registry as in an image's name, such as registry.example.org or "
             "registry.example.org:5000; without a scheme or a path",

@@ -5,7 +5,7 @@ from msgspec import UNSET, UnsetType
 from krater.api.handlers.asking import check_since
 from krater.api.requests import Request
 from krater.errors import Invalid
-from krater.model.image import ImageRef, parse_image
+from krater.model.image import ImageRef, parse_request
 from krater.model.registry import Registry
 from krater.model.workload import Kind
 from krater.store.interfaces import Tx
@@ -28,7 +28,7 @@ def check_source(request: Request, image: str, registry: Registry | None = None,
     A registry's login goes to that registry only: an image whose name says another one does not come from it.
     """
     settings = request.backing.settings
-    ref = parse_image(image, settings.registries.default if registry is None else registry.domain)
+    ref = parse_request(image, settings.registries.default if registry is None else registry.domain)
     if registry is not None and ref.domain.lower() != registry.domain:
         raise Invalid(
             f"{field}: {image[:80]!r} is in {ref.domain}, but registry {registry.name or registry.id} is "
