@@ -93,7 +93,7 @@ def test_an_image_is_pulled_onto_every_host(api: FakeApi, krater: Terminal) -> N
 def test_an_image_is_removed_from_all_hosts_that_have_it(api: FakeApi, krater: Terminal) -> None:
     api.answers["DELETE /aaaa2"] = api.answers["DELETE /bbbb1"] = lambda _: (200, None)
     ended = krater("rmi", "alpine", "nothing")
-    assert (ended.code, ended.out, ended.err) == (1, "aaaa2\nbbbb1\n", "krater: No host has an image nothing.\n")
+    assert (ended.code, ended.out, ended.err) == (1, "aaaa2\nbbbb1\n", "krater: There is no image nothing.\n")
 
 
 def test_hosts_show_what_is_claimed(krater: Terminal) -> None:

@@ -36,6 +36,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Images": {
         "images": ("krater.cli.images:images", "List images."),
         "pull": ("krater.cli.images:pull", "Pull an image onto hosts."),
+        "search": ("krater.cli.own_images:search", "Search for images."),
+        "commit": ("krater.cli.own_images:commit", "Make an image of a container."),
+        "save": ("krater.cli.own_images:save", "Write an image of the project to a file."),
+        "push": ("krater.cli.own_images:push", "Upload an image of the project to a registry."),
         "rmi": ("krater.cli.images:rmi", "Remove images."),
         "registry": ("krater.cli.registry:registry", "Manage logins for registries of images."),
     },

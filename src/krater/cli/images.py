@@ -1,7 +1,9 @@
 """`krater images`, `pull`, `rmi`."""
 
+import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -11,7 +13,7 @@ from krater.cli.failures import FAILED, complain, report
 from krater.cli.progress import Progress
 from krater.cli.tables import Column, show_json, show_table
 from krater.cli.words import short_id, size
-from krater.client import ApiError, Client, InvalidRequest, NotAuthenticated, NotFound
+from krater.client import ApiError, Client, Conflict, InvalidRequest, NotAllowed, NotAuthenticated, NotFound
 from krater.client.answers import Image
 from krater.client.states import is_id
 
@@ -27,20 +29,35 @@ IMAGES = (
 )
 
 
+OWN_IMAGES = (
+    Column("NAME", lambda i: i["name"], least=14),
+    Column("STATUS", lambda i: i["status"]),
+    Column("SIZE", lambda i: size(i["size"]), right=True, rank=2),
+    Column("IMAGE ID", lambda i: short_id((i["image_id"] or "").removeprefix("sha256:")), rank=3),
+    Column("CREATED", lambda i: (i["created_at"] or "")[:19].replace("T", " "), rank=1),
+    Column("ID", lambda i: short_id(i["uuid"]), rank=4),
+)
+
+
 @click.command()
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@click.option("--own", is_flag=True, help="Those that your project made; for users these are all they see anyway.")
 @format_option
 @pass_client
-def images(client: Client, quiet: bool, form: str) -> None:
-    """List the images in the stores of the hosts."""
-    found = client.images.list()
+def images(client: Client, quiet: bool, own: bool, form: str) -> None:
+    """List the images in the stores of the hosts, or those of your project."""
+    found: Sequence[Any] = ()
+    try:
+        found = client.own_images.list() if own else client.images.list()
+    except NotAllowed:
+        own, found = True, client.own_images.list()
     if quiet:
         for image in found:
             print(image["uuid"])
     elif form == "json":
         show_json(found)
     else:
-        show_table(found, IMAGES)
+        show_table(found, OWN_IMAGES if own else IMAGES)
 
 
 @click.command()
@@ -54,7 +71,7 @@ def pull(client: Client, image: str, hosts: tuple[str, ...], no_wait: bool) -> i
     if not chosen:
         complain("There is no host to pull it onto.")
         return FAILED
-    asked = [client.images.pull(image, host) for host in chosen]
+    asked = [_ask_for(client, image, host) for host in chosen]
     code = 0
     with Progress() as progress:
         for item in asked:
@@ -66,6 +83,18 @@ def pull(client: Client, image: str, hosts: tuple[str, ...], no_wait: bool) -> i
             else:
                 print(item["uuid"], flush=True)
     return code
+
+
+def _ask_for(client: Client, name: str, host: str) -> Image:
+    """Ask for it, unless it is there already or on its way: that is as good."""
+    try:
+        return client.images.pull(name, host)
+    except Conflict:
+        there = [i for i in client.images.list() if i["host"] == host]
+        found = matching(there, name)
+        if not found:
+            raise
+        return found[0]
 
 
 def _pulled(client: Client, image: Image, progress: Progress) -> str:
@@ -94,13 +123,18 @@ def _pulled(client: Client, image: Image, progress: Progress) -> str:
 @click.option("--host", metavar="HOST", help="Only from this host.")
 @pass_client
 def rmi(client: Client, images: tuple[str, ...], host: str | None) -> int:
-    """Remove images from all hosts that have them, or from one. An IMAGE is a name (NAME[:TAG]) or an id."""
-    there = [image for image in client.images.list() if host in (None, image["host"])]
+    """Remove images of your project, or else from all hosts that have them. An IMAGE is NAME[:TAG] or an id."""
+    there: Sequence[Image] = ()
+    with contextlib.suppress(NotAllowed):  # users have their own only
+        there = [image for image in client.images.list() if host in (None, image["host"])]
     code = 0
     for text in images:
+        if host is None and (own := _remove_own(client, text)):
+            print(own, flush=True)
+            continue
         found = matching(there, text)
         if not found:
-            complain(f"No host has an image {text}." if host is None else f"{host} has no image {text}.")
+            complain(f"There is no image {text}." if host is None else f"{host} has no image {text}.")
             code = FAILED
         for image in found:
             try:
@@ -114,10 +148,22 @@ def rmi(client: Client, images: tuple[str, ...], host: str | None) -> int:
     return code
 
 
+def _remove_own(client: Client, text: str) -> str:
+    """Remove one of the project's; its id, or empty when it has none of this name."""
+    try:
+        image = client.own_images.show(text)
+        client.own_images.delete(image["uuid"])
+    except NotFound:
+        return ""
+    return image["uuid"]
+
+
 def matching(there: Sequence[Image], text: str) -> list[Image]:
     """Images meant by a name (its tag is `latest` if not given) or by the beginning of an id of one image."""
     name, tag = text, "latest"
-    if ":" in text.rpartition("/")[2]:
+    if "@" in text:
+        name, _, tag = text.partition("@")
+    elif ":" in text.rpartition("/")[2]:
         name, _, tag = text.rpartition(":")
     found = [i for i in there if _familiar(i["repo"]) == _familiar(name) and (i["tag"] or "latest") == tag]
     if found or not is_id(text.removeprefix("sha256:")):

@@ -1,14 +1,19 @@
 """`krater top` and `stats`: what containers do now."""
 
-from collections.abc import Callable
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 from krater.cli.arguments import complete_containers, container_argument, format_option
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, show_json, show_table
+from krater.cli.tables import Column, is_colored, show_json, show_table, table, terminal_width
 from krater.cli.words import mebibytes, size
 from krater.client import Client, Conflict, NotFound
+from krater.client.answers import Container
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -50,22 +55,40 @@ def _pair(text: str) -> str:
 
 @click.command()
 @click.argument("containers", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_containers)
+@click.option("--no-stream", is_flag=True, help="One reading, instead of a table that stays up to date.")
 @format_option
 @pass_client
-def stats(client: Client, containers: tuple[str, ...], form: str) -> None:
-    """Show what containers use now; without names, all that run."""
-    if containers:
-        chosen = [client.containers.find(text) for text in containers]
+def stats(client: Client, containers: tuple[str, ...], no_stream: bool, form: str) -> None:
+    """Show what containers use now; without names, all that run. On a terminal, until you press Ctrl-C."""
+    chosen = [client.containers.find(text) for text in containers] if containers else None
+    if form == "json":
+        show_json(_readings(client, chosen))
+    elif no_stream or not sys.stdout.isatty():
+        show_table(_readings(client, chosen), STATS)
     else:
-        chosen = client.containers.list(filters={"status": "Running"})
+        _live(client, chosen)
+
+
+def _readings(client: Client, chosen: Sequence[Container] | None, *, strict: bool = True) -> list[dict[str, Any]]:
+    """What they use. None chosen is all that run; of those, one that ends meanwhile is passed over."""
     readings = []
-    for container in chosen:
+    for container in client.containers.list(filters={"status": "Running"}) if chosen is None else chosen:
         try:
             readings.append({"name": container["name"], **client.containers.stats(container["uuid"])})
         except (Conflict, NotFound):
-            if containers:  # one that was not asked for by name may have ended meanwhile
+            if chosen is not None and strict:
                 raise
-    if form == "json":
-        show_json(readings)
-    else:
-        show_table(readings, STATS)
+    return readings
+
+
+def _live(client: Client, chosen: Sequence[Container] | None) -> None:
+    """The table again and again, over itself. Named ones that end leave it; with the last of them it ends."""
+    readings = _readings(client, chosen)
+    while readings or chosen is None:
+        lines = table(readings, STATS, terminal_width(sys.stdout), colored=is_colored(sys.stdout))
+        room = max(2, shutil.get_terminal_size().lines - 1)
+        shown = lines if len(lines) <= room else [*lines[: room - 1], f"… and {len(lines) - room + 1} more"]
+        sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
+        sys.stdout.flush()
+        time.sleep(1)
+        readings = _readings(client, chosen, strict=False)

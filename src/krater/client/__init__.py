@@ -4,7 +4,7 @@ Imports nothing else of Krater and only the standard library, so that it can be 
 """
 
 from krater.client.access import Access, find_access
-from krater.client.answers import Container, Image
+from krater.client.answers import Container, Image, OwnImage
 from krater.client.api import Client
 from krater.client.console import Console
 from krater.client.errors import (
@@ -45,6 +45,7 @@ __all__ = [
     "NotNow",
     "NotSettled",
     "NotThere",
+    "OwnImage",
     "ServerFailed",
     "Unreachable",
     "exit_code",

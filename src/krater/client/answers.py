@@ -136,6 +136,46 @@ class Image(TypedDict):
     status_reason: NotRequired[str | None]
 
 
+class OwnImage(TypedDict):
+    """An image that a project made of a container. `status` is saving, active or lost."""
+
+    uuid: str
+    name: str
+    repo: str
+    tag: str
+    status: str
+    status_reason: str | None
+    image_id: str | None
+    size: int | None
+    project_id: str
+    user_id: str
+    container: str
+    created_at: str | None
+
+
+class Push(TypedDict):
+    """An upload to a registry, in bytes. `state` is working, done, failed or unknown."""
+
+    push: str
+    state: str
+    done: int
+    total: int
+    reason: str
+    digest: str
+
+
+class FoundImage(TypedDict):
+    """What a search found: at Docker Hub a description, of one's own an id and a status."""
+
+    name: str
+    metadata: dict[str, object]
+    description: NotRequired[str]
+    id: NotRequired[str]
+    tags: NotRequired[list[str]]
+    status: NotRequired[str]
+    size: NotRequired[int | None]
+
+
 class Host(TypedDict):
     """A node. Memory is MiB, disk GiB."""
 

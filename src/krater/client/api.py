@@ -11,6 +11,7 @@ from krater.client.errors import BadAnswer
 from krater.client.images import Images
 from krater.client.networks import Networks, Ports
 from krater.client.nodes import Hosts, Services, Zones
+from krater.client.own_images import OwnImages
 from krater.client.quotas import QuotaClasses, Quotas
 from krater.client.registries import Registries
 from krater.client.security_groups import SecurityGroups
@@ -50,6 +51,7 @@ class Client:
         self.containers = Containers(session)
         self.archives = Archives(session)
         self.images = Images(session)
+        self.own_images = OwnImages(session)
         self.networks = Networks(session)
         self.ports = Ports(session)
         self.registries = Registries(session)

@@ -208,6 +208,11 @@ class Containers:
         """What it uses now."""
         return cast(Stats, self._session.get(_path(container) + "/stats"))
 
+    def commit(self, container: str, repository: str, tag: str | None = None) -> str:
+        """Make an image of it, in the background; the id of the image. `own_images.wait` tells when it is there."""
+        answer = self._session.post(_path(container) + "/commit", {"repository": repository, "tag": tag})
+        return str(answer["uuid"])
+
     def actions(self, container: str) -> Actions:
         """What was asked of it, newest first."""
         answer = self._session.get(_path(container) + "/container_actions")

@@ -2,8 +2,10 @@
 
 from typing import cast
 
-from krater.client.answers import Image
+from krater.client.answers import FoundImage, Image
 from krater.client.session import Session, segment
+
+Found = list[FoundImage]  # `list` is a method below
 
 
 class Images:
@@ -23,6 +25,11 @@ class Images:
     def pull(self, name: str, host: str) -> Image:
         """Have a host pull an image, in the background; the answer names it before it is there."""
         return cast(Image, self._session.post("/v1/images", body={"repo": name, "host": host}))
+
+    def search(self, words: str, *, driver: str | None = None, exact: bool = False) -> Found:
+        """Images whose names have these words in them: at Docker Hub, or (`driver` glance) one's own. For everybody."""
+        path = "/v1/images/" + "/".join(segment(part) for part in words.split("/") if part) + "/search"
+        return cast(Found, self._session.get(path, {"image_driver": driver, "exact_match": exact or None}))
 
     def delete(self, image: str) -> None:
         """Remove one from its host, in the background."""

@@ -72,6 +72,16 @@ class Session:
                 raise _error(Answer(answer.status, answer.headers, answer.read(_LONGEST_NO)))
             yield answer
 
+    def piece(self, path: str, first: int) -> tuple[bytes, int]:
+        """Bytes of something large from position `first` on, as many as the server likes, and how many there are."""
+        answer = self._transport.request("GET", path, {**self._headers, "Range": f"bytes={first}-"})
+        if not 200 <= answer.status < 300:
+            raise _error(answer)
+        total = answer.headers.get("content-range", "").rpartition("/")[2]
+        if not total.isdigit() or not answer.body:
+            raise BadAnswer(f"{self._transport.url} did not say how much there is.")
+        return answer.body, int(total)
+
     def pages(self, path: str, key: str, params: Params | None = None, *, page: int = 500) -> Iterator[Any]:
         """All items of a collection, a page at a time. Filters are repeated: the server's own links drop them."""
         asked = {**(params or {}), "limit": page}
