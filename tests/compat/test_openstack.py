@@ -75,3 +75,28 @@ def test_an_action_in_the_wrong_state_says_so(server: Server) -> None:
     server.openstack("appcontainer", "create", "--name", "osc-idle", "--wait", "busybox", "true")
     refused = server.openstack("appcontainer", "pause", "osc-idle", check=False)
     assert "Cannot pause container" in refused.stdout + refused.stderr
+
+
+def test_the_steps_of_tempest_for_commit(server: Server) -> None:
+    client = server.client()
+    made = client.containers.run(
+        image="busybox", entrypoint=["/bin/sh", "-c"], command=["echo hello > testfile;sleep 1000000"], cpu=0.1,
+        memory=100, workdir="/", image_driver="docker",
+    )  # fmt: skip
+    client.containers.wait(made["uuid"])
+    eventually(lambda: client.containers.execute(made["uuid"], "cat /testfile")["output"] == "hello\n")
+    said = server.openstack("appcontainer", "commit", made["uuid"], "myrepo").stdout
+    committed = client.own_images.show("myrepo")
+    assert committed["uuid"] in said
+    search = ("appcontainer", "image", "search", "myrepo", "--image-driver", "glance")
+    eventually(lambda: [i for i in shown(server, *search) if i["Name"] == "myrepo" and i["Status"] == "active"])
+    again = client.containers.run(
+        image="myrepo", image_driver="glance", entrypoint=["/bin/sh", "-c"], command=["cat testfile"], cpu=0.1,
+        memory=100,
+    )  # fmt: skip
+    client.containers.wait(again["uuid"], "over")
+    assert "hello" in server.openstack("appcontainer", "logs", again["uuid"]).stdout
+    for uuid in (made["uuid"], again["uuid"]):
+        server.openstack("appcontainer", "delete", "--force", uuid)
+    client.own_images.delete(committed["uuid"])
+    eventually(lambda: client.containers.list() == [])

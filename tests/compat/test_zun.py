@@ -133,3 +133,19 @@ def test_auto_remove_leaves_nothing(server: Server) -> None:
     server.zun("run", "--name", "zun-brief", "--auto-remove", "busybox", "true")
     time.sleep(0.2)
     eventually(lambda: "zun-brief" not in server.zun("list").stdout)
+
+
+def test_commit_search_and_run_again(server: Server) -> None:
+    server.zun("run", "--name", "zun-commit", "busybox", "sh", "-c", "echo hello > /testfile; sleep 1000")
+    eventually(status_is(server, "zun-commit", "Running"))
+    eventually(lambda: "hello" in server.zun("exec", "zun-commit", "cat", "/testfile").stdout)
+    said = server.zun("commit", "zun-commit", "myrepo:1").stdout
+    assert server.client().own_images.show("myrepo:1")["uuid"] in said
+    eventually(lambda: "active" in server.zun("image-search", "--image_driver", "glance", "myrepo").stdout)
+    server.zun("run", "--name", "zun-again", "--image-driver", "glance", "myrepo:1", "cat", "/testfile")
+    eventually(status_is(server, "zun-again", "Stopped"))
+    assert server.zun("logs", "zun-again").stdout.strip() == "hello"
+    server.zun("delete", "--stop", "zun-commit")
+    server.zun("delete", "zun-again")
+    server.client().own_images.delete("myrepo:1")
+    eventually(lambda: "zun-" not in server.zun("list").stdout)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from krater.client import Client
+from krater.client import Client, InvalidRequest, NotFound
 from krater.client.answers import Container
 from tests.support.asking import with_account
 from tests.support.authority import Certificate, certificate_for
@@ -64,6 +64,8 @@ def empty(own: Server, stranger: Client) -> Iterator[None]:
         stranger.containers.delete(container["uuid"], stop=True)
     eventually(lambda: not stranger.containers.list(), what="the stranger's containers gone")
     remove_all(own)
+    for image in own.client().own_images.list():
+        own.client().own_images.delete(image["uuid"])
     for entry in own.client().registries.list():
         own.client().registries.delete(entry["uuid"])
     for entry in stranger.registries.list():
@@ -137,6 +139,53 @@ def test_another_project_cannot_run_what_is_on_the_node(
     stranger.registries.create(registry.domain, name="theirs", username=ACCOUNT[0], password=ACCOUNT[1])
     assert outcome(stranger, image="team/secret", registry="theirs")["status"] == "Created"
     assert outcome(stranger, image=f"{registry.domain}/team/secret")["status"] == "Created", "they have shown it now"
+
+
+def test_a_commit_of_a_private_image_is_its_projects_and_pushed_with_its_login(
+    own: Server, registry: DebianRegistry, stranger: Client
+) -> None:
+    create(own, registry, ACCOUNT[1])
+    client, words = own.client(), ["sh", "-c", "echo mine > /testfile; sleep 1000"]
+    made = client.containers.run(image="team/secret:second", registry="mine", command=words, cpu=0.1, memory=32)
+    first = made["uuid"]
+    eventually(lambda: _wrote(client, first), what="the private image running")
+    uuid = client.containers.commit(first, "team/made:1")
+    assert client.own_images.wait(uuid, timeout=60)["status"] == "active"
+    assert own.krater("run", "--rm", "team/made:1", "cat", "/testfile").stdout == "mine\n"
+    # nobody else, by whatever name
+    stranger.registries.create(registry.domain, name="without")
+    for image, more in (
+        ("team/secret:second", {"registry": "without"}),
+        (f"{registry.domain}/team/secret:second", {}),
+    ):
+        theirs = outcome(stranger, image=image, **more)
+        assert (theirs["status"], "does not give out" in (theirs["status_reason"] or "")) == ("Error", True)
+    for name in ("team/made:1", uuid):
+        with pytest.raises(InvalidRequest, match="could not be found"):
+            stranger.containers.create(image=name, image_driver="glance")
+        with pytest.raises(NotFound):
+            stranger.own_images.push(name, "team/made", registry="without")
+    project = client.own_images.show(uuid)["project_id"]
+    with pytest.raises(InvalidRequest, match="no registry"):
+        stranger.containers.create(image=f"krater.local/{project}/{uuid}:latest")
+    with pytest.raises(InvalidRequest, match="domain"):
+        stranger.registries.create("krater.local", name="trick")
+    # back to the registry, which lets nobody in without the login
+    refused = own.krater("push", "team/made:1", f"{registry.domain}/team/made:1", check=False)
+    assert (refused.returncode, "log" in refused.stderr) == (1, True)
+    assert "sha256:" in own.krater("push", "team/made:1", "team/made:1", "--registry", "mine").stdout
+    client.containers.delete(first, stop=True)
+    client.own_images.delete(uuid)
+    again = own.krater("run", "--rm", "--registry", "mine", "--pull", "always", "team/made:1", "cat", "/testfile")
+    assert again.stdout == "mine\n"
+    pushed = outcome(stranger, image=f"{registry.domain}/team/made:1")
+    assert (pushed["status"], "does not give out" in (pushed["status_reason"] or "")) == ("Error", True)
+
+
+def _wrote(client: Client, container: str) -> bool:
+    if client.containers.show(container)["status"] != "Running":
+        return False
+    return client.containers.execute(container, "test -s /testfile")["exit_code"] == 0
 
 
 def test_a_registry_in_use_is_kept(own: Server, registry: DebianRegistry) -> None:

@@ -158,6 +158,20 @@ def test_a_slow_pull_tells_how_far_it_is_and_can_be_given_up(own: Server) -> Non
     eventually(lambda: stored(own) == before, within=30, what="the image store as it was before")
 
 
+def test_a_pull_that_was_asked_for_tells_how_far_it_is(own: Server) -> None:
+    layers = [busybox_layer(), small_layer({"big": (0o644, os.urandom(4 << 20))})]
+    client = own.client()
+    with serving_images() as slow:
+        slow.pause = 0.05
+        name = slow.put("watched", "1", oci_members("watched", layers, configuration(layers)))
+        uuid = client.images.pull(name, client.hosts.list()[0]["hostname"])["uuid"]
+        told = eventually(lambda: client.images.show(uuid).get("status_reason"), what="progress")
+        assert "MiB" in str(told)
+        slow.pause = 0.0
+        eventually(lambda: client.images.show(uuid)["image_id"], what="the image")
+    own.krater("rmi", name)
+
+
 def test_what_is_no_image_archive_is_refused_and_leaves_nothing(own: Server, tmp_path: Path) -> None:
     good = Path(busybox_archive(tmp_path / "good.tar", "other:1")).read_bytes()
     config = configuration([TINY])
