@@ -25,8 +25,8 @@ test: clients static ## everything that must hold: checks and all tests (root, k
 	$(BIN)/pytest -m "not live" -n 2 --dist worksteal
 	$(BIN)/pytest -m live
 
-check: setup static ## what needs no root: format, lint, types, imports, sizes, tests that are not live
-	$(BIN)/pytest -m "not live" -n 2 --dist worksteal
+check: setup static ## what needs no root and little time: format, lint, types, imports, sizes, fast tests
+	$(BIN)/pytest -m "not live and not thorough" -n 2 --dist worksteal
 
 static: setup
 	$(BIN)/ruff format --check

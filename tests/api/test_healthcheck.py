@@ -62,7 +62,7 @@ NO_NUMBERS: tuple[Any, ...] = (-1, "-1", 1.5, "1.5", "often", "", "30s", "²", T
         ({"cmd": ["true"]}, "healthcheck.cmd: expected an object of cmd"),
         ({"cmd": "x" * 65537}, "healthcheck.cmd: expected an object of cmd"),
         ({"cmd": "a\0b"}, "NUL"),
-        *(({"cmd": "true", key: bad}, f"healthcheck.{key}: expected an object of cmd")
+        *(({"cmd": "true", key: bad}, f"healthcheck.{key}: expected a whole number, or its digits")
           for key in ("interval", "timeout", "retries")
           for bad in NO_NUMBERS),
         *(({"cmd": "true", key: bad}, f"healthcheck.{key}: {bad} is out of range")

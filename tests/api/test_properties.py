@@ -24,6 +24,8 @@ from krater.api.router import Route
 from krater.api.routes import ROUTES
 from tests.support.api import FakeAgent, World, open_world
 
+pytestmark = pytest.mark.thorough
+
 DOCUMENT = schemathesis.openapi.from_dict(json.loads(openapi_document(ROUTES)))
 PRESENT = [route for route in ROUTES if route.status != 501]
 CHANGING = [route for route in PRESENT if route.method != "GET"]

@@ -13,7 +13,7 @@ from krater.model.workload import Desired, RestartName, RestartPolicy
 from tests.crash.sim import Sim
 from tests.support.agent import altered, assignment_of, nic_of, spec_of
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 ONE = "1" * 32
 _LONG_ENOUGH = 40.0

@@ -10,7 +10,7 @@ from krater.model.workload import Desired, Healthcheck, RestartName, RestartPoli
 from tests.crash.sim import Sim, judge
 from tests.support.agent import altered, assignment_of, spec_of
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 ONE = "1" * 32
 CHECK = Healthcheck("well-from 2", 2, 1, 2)

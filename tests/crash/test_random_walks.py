@@ -15,7 +15,7 @@ from krater.model.workload import Desired, RestartName, RestartPolicy
 from tests.crash.sim import SETTINGS, Sim
 from tests.support.agent import altered, assignment_of, nic_of, spec_of
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 _WALKS = 40
 _MOVES = 60

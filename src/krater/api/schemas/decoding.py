@@ -120,7 +120,7 @@ def expected_at(shape: type, path: str) -> str | None:
     """What is expected at a place within a struct, from the description nearest to it."""
     expected: str | None = None
     for step, kind in _walk(shape, path):
-        expected = descriptions(kind).get(step) or (None if kind is not shape else expected)
+        expected = descriptions(kind).get(step) or expected
     return expected
 
 
