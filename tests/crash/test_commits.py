@@ -10,7 +10,7 @@ from krater.model.workload import Desired
 from tests.crash.sim import Sim
 from tests.support.agent import altered, assignment_of
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 ONE, OWN = "1" * 32, own_name("kitchen", "8d1f2a4e")
 

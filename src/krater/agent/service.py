@@ -141,8 +141,8 @@ class Agent:
         project = self._workloads.project
         endpoint = Endpoint(self._runtime, self._log_reader, self._sync, lambda: self._is_open, project, self._streams)
         about_images = ImageEndpoint(self._runtime, self._images, self._uploads, lambda: self._is_open)
-        for handlers in (endpoint.handlers(), self._archives.handlers(), about_images.handlers()):
-            self._bus.serve(node_target(self._node), handlers)
+        handlers = {**endpoint.handlers(), **self._archives.handlers(), **about_images.handlers()}
+        self._bus.serve(node_target(self._node), handlers)
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._open()
