@@ -74,7 +74,7 @@ def _count_down(number: int) -> None:
 
     for owner, names in (
         (netlink.Netlink, ("do",)),
-        (firewall.Firewall, ("_run",)),
+        (firewall.Firewall, ("run",)),
         (namespaces, ("_mount", "_unmount", "set_sysctl")),
         (os, ("symlink", "replace")),
         (Path, ("mkdir", "touch", "unlink", "rmdir")),

@@ -1,5 +1,6 @@
 """Security groups and attachments of real containers: real packets, and `kill -9` in between."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from krater.client import Client, Conflict
+from krater.client import Client, Conflict, NotNow
 from krater.client.answers import Container
 from tests.support.networks import has_guards, is_root, links_left
 from tests.support.server import Server, eventually, serving
@@ -159,25 +160,34 @@ def test_a_kill_in_the_middle_costs_a_pass(server: Server) -> None:
     for pause in (0.0, 0.02, 0.06):
         client.containers.attach_network(one["uuid"], "back")
         time.sleep(pause)
-        server.kill()
-        server.start()
-        client = server.client()
+        client = started_again(server, other)
         eventually(partial(_has_cards, client, 2), what="two cards")
         assert not reaches(client, other, address(one)), "guarded all the time"
         rule = client.security_groups.add_rule("default", protocol="tcp", remote_group="web")
-        server.kill()
-        server.start()
-        client = server.client()
+        client = started_again(server, other)
         within_seconds(client, other, address(one), is_open=True)
         client.security_groups.delete_rule(rule["uuid"])
         client.containers.detach_network(one["uuid"], "back")
         time.sleep(pause)
-        server.kill()
-        server.start()
-        client = server.client()
+        client = started_again(server, other)
         eventually(partial(_has_cards, client, 1), what="one card")
         within_seconds(client, other, address(one), is_open=False)
     eventually(lambda: len(server.client().ports.list()) == 2, what="no port held by nobody")
+
+
+def started_again(server: Server, container: Container) -> Client:
+    """Killed, started, and with its engine open: until then a node has no answer."""
+    server.kill()
+    server.start()
+    client = server.client()
+
+    def answers() -> bool:
+        with contextlib.suppress(NotNow):
+            return client.containers.execute(container["uuid"], ["true"])["exit_code"] == 0
+        return False
+
+    eventually(answers, what="the node answering")
+    return client
 
 
 def _has_cards(client: Client, count: int) -> bool:
