@@ -126,6 +126,15 @@ async def test_dedicated_processors_are_nobody_elses(subject: Subject) -> None:
     assert set(await subject.allocations.claim("w3", "n1", alone(2))) == set(first)
 
 
+async def test_dedicated_processors_stay_when_the_rest_of_a_claim_changes(subject: Subject) -> None:
+    await subject.allocations.claim("w1", "n1", alone(1))
+    second = await subject.allocations.claim("w2", "n1", alone(1))
+    await subject.allocations.release("w1")
+    assert await subject.allocations.claim("w2", "n1", Resources(0.1, 32, 0, 1)) == second, "its process runs on them"
+    (other,) = await subject.allocations.claim("w3", "n1", alone(1))
+    assert other not in second
+
+
 async def test_who_asks_for_no_processor_gets_none(subject: Subject) -> None:
     assert await subject.allocations.claim("w1", "n1", HALF) == ()
 

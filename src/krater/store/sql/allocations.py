@@ -73,7 +73,9 @@ class SqlAllocations:
         room = _room_for(ratios, cpu=more["cpu"] > 0, memory=more["memory"] > 0, disk=more["disk"] > 0)
         if not self._link.change(room, {"wanted": node, **_more(more)}):
             raise Conflict("The node has no room for it any more.")
-        cpus = self._choose(workload, node, resources.dedicated)
+        kept = parse_processors(held.cpus) if held is not None and held.node == node else ()
+        # Its process runs on them, whatever else changes: others must not be given what it goes on using.
+        cpus = kept if len(kept) == resources.dedicated else self._choose(workload, node, resources.dedicated)
         if held is not None:
             if held.node != node:
                 self._give_back(held)
