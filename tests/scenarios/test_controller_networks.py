@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,59 @@ async def test_any_death_of_the_controller_is_made_good(world: World) -> None:
                 assert await networks(world) == [net.network for net in nets], (step, when, at)
                 assert await held(world) == {net.network for net in nets}
     assert not (await world.real.read(lambda tx: tx.networks.get_port(EVERYBODY, "mine"))).device
+
+
+async def test_ports_for_what_is_not_asked_for_any_more_are_free_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = (await world.get("w1")).spec.nets
+    await world.real.write(lambda tx: tx.networks.add_port(Port("mine", "back", ANN.project_id, "", (), owned=False)))
+    await wants(world, first, NetRequest("back", "mine"), NetRequest("back"))
+    plain = world.networks.ensure_ports
+
+    async def overtaken(*arguments: Any) -> Any:
+        """Its user takes it back while the ports are made, before a placement names them."""
+        nics = await plain(*arguments)
+        assert await held(world) == {first.network, "back"}
+        await wants(world, first)
+        return nics
+
+    monkeypatch.setattr(world.networks, "ensure_ports", overtaken)
+    await world.workloads.reconcile("w1")
+    assert await held(world) == {first.network}
+
+
+async def test_ports_that_a_death_left_behind_go_with_the_next_change(world: World) -> None:
+    (first,) = (await world.get("w1")).spec.nets
+    await wants(world, first, NetRequest("back"))
+    world.store.die_after = world.store.writes + 1  # the ports are there, and no placement names them
+    with suppress(Killed):
+        await world.workloads.reconcile("w1")
+    assert await held(world) == {first.network, "back"}
+    world.restart()
+    await wants(world)
+    await world.settle()
+    assert await held(world) == set()
+
+
+async def test_a_port_that_came_back_while_it_was_given_back_is_not_given_back_again(world: World) -> None:
+    (first,) = (await world.get("w1")).spec.nets
+    port = Port("mine", "back", ANN.project_id, "", (), owned=False)
+    await world.real.write(lambda tx: tx.networks.add_port(port))
+    await wants(world, first, NetRequest("back", "mine"))
+    await world.settle()
+    await wants(world, first)
+    await world.workloads.reconcile("w1")
+    await world.sync(world.nodes["n1"])
+    world.store.die_after = world.store.writes + 2  # it is free, and the placement still says that it leaves
+    with suppress(Killed):
+        await world.workloads.reconcile("w1")
+    assert await held(world) == {first.network}
+    world.restart()
+    await wants(world, first, NetRequest("back", "mine"))
+    await world.settle()
+    assert await networks(world) == [first.network, "back"]
+    assert await held(world) == {first.network, "back"}, "its card is in use"
 
 
 async def test_what_cannot_be_had_is_told_and_hurts_nothing(world: World) -> None:

@@ -236,7 +236,7 @@ class Workloads:
             placement,
             epoch=placement.epoch + 1,
             nics=nics,
-            leaving=(*leaving, *gone),
+            leaving=tuple(port for port in (*leaving, *gone) if port not in kept),  # one may have come back
             refusal=error,
             generation=0 if error is None else generation,
         )
@@ -248,7 +248,8 @@ class Workloads:
                 tx.actions.finish(workload.id, generation, error, at)
             return True
 
-        if not await self._store.write(write):
+        if not await self._store.write(write):  # other networks are asked for by now: no node was told of these ports
+            await self._networks.release(workload.id, sorted(kept - {nic.port for nic in before}))
             return 0.0
         self._hint(node, workload.id)
         await self._tell_others(workload, node)

@@ -128,7 +128,7 @@ def ensure_ports(
     before: Sequence[Nic] = (),
     leaving: Sequence[str] = (),
 ) -> tuple[Nic, ...]:
-    """Bind the user's ports, find or make the others, in the order of `nets`."""
+    """Bind the user's ports, find or make the others, in the order of `nets`; free those that nobody was told of."""
     held = tx.networks.ports(EVERYBODY, device=workload)
     kept = {nic.port for nic in before}
     spare = sorted((port for port in held if port.id not in leaving), key=lambda port: port.id not in kept)
@@ -143,6 +143,8 @@ def ensure_ports(
         else:
             port = _make_port(tx, workload, scope, net)
         plugged.append((port, tx.networks.get(scope, net.network)))
+    # Had for nets that were asked for before, and never told to a node since no placement names them: free at once.
+    tx.networks.release(workload, [port.id for port in spare if port.id not in kept])
     return nics_of(plugged, {nic.port: nic.name for nic in before})
 
 
