@@ -1,9 +1,13 @@
 """Security groups: requests and answers, and what other projects see of them (nothing)."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from krater.controller.guarding import assignments_of
+from krater.model.network import Nic
+from krater.store.interfaces import Tx
 from tests.support.api import World
 
 
@@ -197,6 +201,45 @@ async def test_exposed_ports_make_a_group_that_goes_with_the_container(world: Wo
         (ip, *what) for ip in ("IPv4", "IPv6") for what in (("tcp", 80, 80), ("udp", 53, 53))
     )
     await refused(world, 409, "DELETE", f"/v1/security_groups/{id}")
+
+
+async def kept_port(world: World, **more: Any) -> dict[str, Any]:
+    answer = await world.call("POST", "/v1/ports", json={"network": "default", **more})
+    assert answer.status_code == 200, answer.text
+    port: dict[str, Any] = answer.json()
+    return port
+
+
+async def told_groups(world: World, container: str) -> list[tuple[str, ...] | None]:
+    """What the node is told of the groups of a container's cards."""
+
+    def look(tx: Tx) -> list[tuple[str, ...] | None]:
+        (workload,) = tx.workloads.by_ids([container])
+        nics = [Nic(net.port or "own", net.network, "", "eth0", ()) for net in workload.spec.nets]
+        placed = replace(workload, placement=replace(workload.placement, nics=tuple(nics)))
+        (one,) = assignments_of(tx, [placed], {}, "docker.io")
+        return [nic.groups for nic in one.nics]
+
+    return await world.store.read(look)
+
+
+async def test_a_port_in_no_group_is_in_none(world: World) -> None:
+    await world.call("GET", "/v1/networks/default")
+    port = await kept_port(world, security_groups=[])
+    assert port["security_groups"] == []
+    container = await world.running(nets=[{"port": port["uuid"]}])
+    assert await told_groups(world, container["uuid"]) == [()]
+
+
+async def test_a_port_that_was_taken_out_of_its_last_group_is_in_none(world: World) -> None:
+    await world.call("GET", "/v1/networks/default")
+    port = await kept_port(world)
+    container = await world.running(nets=[{"port": port["uuid"]}])
+    path = f"/v1/containers/{container['uuid']}/remove_security_group"
+    assert (await world.call("POST", path, version=OLD, params={"name": "default"})).status_code == 202
+    ports = (await world.call("GET", "/v1/ports")).json()["ports"]
+    assert [one["security_groups"] for one in ports] == [[]]
+    assert await told_groups(world, container["uuid"]) == [()]
 
 
 OLD = "container 1.14"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from krater.controller.assignments import assignment
 from krater.controller.volumes import volumes_of
 from krater.model.assignment import Assignment
-from krater.model.security import GroupRules, default_group_id
+from krater.model.security import GroupRules
 from krater.store.interfaces import Tx, Workload
 
 
@@ -22,9 +22,8 @@ def assignments_of(
 
 def _guarded(workload: Workload, made: Assignment, own: Mapping[str, tuple[str, ...]]) -> Assignment:
     theirs = {net.port for net in workload.spec.nets if net.port is not None}
-    default = (default_group_id(workload.project_id),)
     nics = (
-        replace(nic, groups=own.get(nic.port, default) if nic.port in theirs else workload.security_groups)
+        replace(nic, groups=own.get(nic.port, ()) if nic.port in theirs else workload.security_groups)
         for nic in made.nics
     )
     return replace(made, nics=tuple(nics))

@@ -77,7 +77,7 @@ class LocalSecurityGroups:
         """The groups that each port is in."""
         holders = {port.id: port.device if port.owned else port.id for port in ports}
         found = await self._store.read(lambda tx: tx.security_groups.joined(set(holders.values())))
-        return {port.id: found.get(holders[port.id], (default_group_id(port.project_id),)) for port in ports}
+        return {port.id: found.get(holders[port.id], ()) for port in ports}
 
     async def _ensure_default(self, caller: Caller) -> None:
         project, id = caller.project_id, default_group_id(caller.project_id)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-from krater.model.security import default_group
+from krater.model.security import default_group, default_group_id
 
 revision = "0002"
 down_revision = "0001"
@@ -187,7 +187,7 @@ def _security_groups() -> None:
     )
     op.create_index("ix_security_rules_owner", "security_rules", ["owner"])
     op.create_index("ix_security_rules_remote_group", "security_rules", ["remote_group"])
-    op.create_table(
+    members = op.create_table(
         "security_members",
         sa.Column("device", sa.String(64), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
@@ -197,13 +197,17 @@ def _security_groups() -> None:
         **OPTIONS,
     )
     op.create_index("ix_security_members_owner", "security_members", ["owner"])
-    _default_groups(groups, rules)
+    _default_groups(groups, rules, members)
 
 
-def _default_groups(groups: sa.Table, rules: sa.Table) -> None:
-    """Projects that have ports: what was there before there were groups belongs to the default one."""
+_PROJECTS = "SELECT project_id FROM ports UNION SELECT project_id FROM workloads"
+_DEVICES = "SELECT id, project_id FROM workloads UNION ALL SELECT id, project_id FROM ports WHERE owned = 0"
+
+
+def _default_groups(groups: sa.Table, rules: sa.Table, members: sa.Table) -> None:
+    """What was there before there were groups is in the default one. Written down: who is in no row is in no group."""
     connection = op.get_bind()
-    for (project,) in connection.execute(sa.text("SELECT DISTINCT project_id FROM ports")).fetchall():
+    for (project,) in connection.execute(sa.text(_PROJECTS)).fetchall():
         made = default_group(project)
         connection.execute(
             groups.insert(),
@@ -218,3 +222,5 @@ def _default_groups(groups: sa.Table, rules: sa.Table) -> None:
         for rule in made.rules:
             values = {"id": rule.id, "owner": made.id, "direction": str(rule.direction), "version": rule.version}
             connection.execute(rules.insert(), {**values, "remote_group": rule.remote_group})
+    for device, project in connection.execute(sa.text(_DEVICES)).fetchall():
+        connection.execute(members.insert(), {"device": device, "owner": default_group_id(project), "rank": 0})
