@@ -242,6 +242,18 @@ async def test_a_port_that_was_taken_out_of_its_last_group_is_in_none(world: Wor
     assert await told_groups(world, container["uuid"]) == [()]
 
 
+async def test_a_group_that_went_with_its_container_holds_up_nobody(world: World) -> None:
+    await made(world)
+    exposing = await world.make(exposed_ports={"80": {}})
+    (id,) = exposing["security_groups"]
+    container = await world.running(security_groups=["default", id])
+    await world.store.write(lambda tx: tx.security_groups.leave(exposing["uuid"]))
+    path = f"/v1/containers/{container['uuid']}"
+    added = await world.call("POST", f"{path}/add_security_group", version=OLD, params={"name": "web"})
+    assert added.status_code == 202, added.text
+    assert id not in (await world.call("GET", path)).json()["security_groups"]
+
+
 OLD = "container 1.14"
 
 

@@ -68,7 +68,7 @@ def add_group(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
     """Have it in one more security group, with the ports its user brought."""
     workload = find_ready(tx, asking, ident, "add_security_group")
     id = _group_id(tx, workload, name)
-    there = workload.security_groups
+    there = _groups_left(tx, workload)
     if id in there:
         raise Invalid(f"Container {workload.id} is in security group {name} already.", field="name")
     if len(there) >= _MOST_GROUPS:
@@ -82,7 +82,7 @@ def remove_group(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
     """Have it out of a security group."""
     workload = find_ready(tx, asking, ident, "remove_security_group")
     id = _group_id(tx, workload, name)
-    there = workload.security_groups
+    there = _groups_left(tx, workload)
     if id not in there:
         raise Invalid(f"Container {workload.id} is not in security group {name}.", field="name")
     for port, groups in _brought(tx, workload).items():
@@ -95,6 +95,12 @@ def _regroup(tx: Tx, asking: Asking, workload: Workload, action: str, groups: tu
     tx.security_groups.join(workload.id, groups)
     spec = replace(workload.spec, security_groups=groups)
     return change_intent(tx, asking, workload, action, workload.intent, spec)
+
+
+def _groups_left(tx: Tx, workload: Workload) -> tuple[str, ...]:
+    """Its groups, less those that went with the container whose exposed ports they opened."""
+    known = {group.id for group in tx.security_groups.list(Scope(workload.project_id))}
+    return tuple(id for id in workload.security_groups if id in known)
 
 
 def _brought(tx: Tx, workload: Workload) -> dict[str, Sequence[str]]:
