@@ -26,12 +26,22 @@ async def test_a_session_that_nobody_comes_to_goes(joined: Joined, monkeypatch: 
 
 async def test_sessions_of_a_node_and_of_a_container_are_counted(console_directory: str) -> None:
     joined = Joined(console_directory)
-    joined.streams = Streams(joined.engine, console_directory, 300)
+    joined.streams = Streams(joined.engine, console_directory, 300, str)
     for name, room in (("one", 128), ("two", 128), ("three", 44)):
         for _ in range(room):
             joined.streams.open(name, None)
         with pytest.raises(Unavailable):
             joined.streams.open(name, None)
+
+
+async def test_no_project_has_all_sessions_of_a_node(console_directory: str) -> None:
+    joined = Joined(console_directory)
+    joined.streams = Streams(joined.engine, console_directory, 10, lambda container: container.partition("-")[0])
+    for number in range(5):
+        joined.streams.open(f"ann-{number}", None)
+    with pytest.raises(Unavailable, match="project"):
+        joined.streams.open("ann-again", None)
+    joined.streams.open("bob-1", None)
 
 
 async def test_a_size_is_for_a_command_of_that_container(joined: Joined) -> None:

@@ -37,7 +37,7 @@ class Joined:
         self.world = FakeEngineWorld()
         self.world.images.add("busybox")
         self.engine = FakeRuntime(self.world)
-        self.streams = Streams(self.engine, directory, 1000)
+        self.streams = Streams(self.engine, directory, 1000, str)
         self.gateway = Gateway(self.settings.gateway, self.signer.public_key, directory)
         self.port = 0
 

@@ -135,6 +135,14 @@ async def test_there_are_few_of_a_container_and_few_at_all(node: Node) -> None:
     assert node.engine.open == module.MOST_SESSIONS
 
 
+async def test_no_project_has_all_of_them(node: Node) -> None:
+    for number in range(module.MOST_OF_PROJECT):
+        await node.ask(PackFiles(f"ann-{number}", "/tmp", LIMIT))
+    with pytest.raises(Unavailable, match="project"):
+        await node.ask(UnpackFiles("ann-again", "/tmp", LIMIT))
+    await node.ask(PackFiles("bob-1", "/tmp", LIMIT))
+
+
 async def test_many_at_once_are_counted_while_they_begin(node: Node) -> None:
     asked = [node.ask(PackFiles("c", "/tmp", LIMIT)) for _ in range(50)]
     found = await asyncio.gather(*asked, return_exceptions=True)
@@ -148,6 +156,6 @@ async def test_archives_that_are_over_take_no_room(node: Node) -> None:
 
 async def test_without_an_engine_there_is_nothing() -> None:
     bus, engine = LocalBus(), FilesEngine()
-    bus.serve(node_target("n"), Archives(engine, lambda: False).handlers())  # type: ignore[arg-type]
+    bus.serve(node_target("n"), Archives(engine, lambda: False, str).handlers())  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await bus.call(node_target("n"), PackFiles("c", "/", LIMIT), 5)

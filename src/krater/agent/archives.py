@@ -27,6 +27,7 @@ from krater.errors import Conflict, Invalid, NotFound, Unavailable
 
 IDLE: Final = 60.0
 MOST_SESSIONS: Final = 24
+MOST_OF_PROJECT: Final = 12
 MOST_OF_CONTAINER: Final = 4
 
 _log = structlog.get_logger(__name__)
@@ -46,11 +47,15 @@ class _Session:
 
 
 class Archives:
-    """Serves the node's part of copying files. `is_open` tells whether the engine is there."""
+    """Serves the node's part of copying files. `is_open` tells whether the engine is there, `project` whose a container
+    is."""
 
-    def __init__(self, engine: Engine, is_open: Callable[[], bool], idle: float = IDLE) -> None:
+    def __init__(
+        self, engine: Engine, is_open: Callable[[], bool], project: Callable[[str], str], idle: float = IDLE
+    ) -> None:
         self._engine = engine
         self._is_open = is_open
+        self._project = project
         self._idle = idle
         self._sessions: dict[str, _Session] = {}
         self._opening: list[str] = []
@@ -134,6 +139,9 @@ class Archives:
             raise Unavailable("The node is copying as many files as it can at once; try again in a moment.")
         if under_way.count(container) >= MOST_OF_CONTAINER:
             raise Conflict(f"Files of this container are being copied {MOST_OF_CONTAINER} times already.")
+        owner = self._project(container)
+        if sum(self._project(other) == owner for other in under_way) >= MOST_OF_PROJECT:
+            raise Unavailable("The project copies as many files of this node as it can at once; try again in a moment.")
         return _Room(self._opening, container)
 
     def _add(self, container: str, archive: ArchiveReader | ArchiveWriter) -> str:

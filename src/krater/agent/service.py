@@ -106,11 +106,12 @@ class Agent:
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience, settings.largest_image)
         self._uploads = Uploads(runtime)
         self._garbage = ImageGarbage(runtime, self._images, self._images_in_use, directory, _marks(settings))
-        self._archives = Archives(runtime, lambda: self._is_open)
-        self._streams = Streams(runtime, run_directory, settings.most_sessions)
         self._log_reader = LogReader(runtime.log_path)
         self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
         self._set_up(now)
+        project = self._workloads.project
+        self._archives = Archives(runtime, lambda: self._is_open, project)
+        self._streams = Streams(runtime, run_directory, settings.most_sessions, project)
 
     def _set_up(self, now: Now) -> None:
         """The parts that a workload passes through, from the pull to the report."""

@@ -7,7 +7,7 @@ that one is attached to does not wait for long: its output is for its log and fo
 import asyncio
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -47,12 +47,16 @@ class Session:
 
 
 class Streams:
-    """All sessions, and the socket where gateways reach them: in `directory`, which only Krater may enter."""
+    """All sessions, and the socket where gateways reach them: in `directory`, which only Krater may enter.
 
-    def __init__(self, engine: Engine, directory: str, most: int) -> None:
+    `project` tells whose a container is: of the `most` there can be, half are nobody's alone.
+    """
+
+    def __init__(self, engine: Engine, directory: str, most: int, project: Callable[[str], str]) -> None:
         self._engine = engine
         self._directory = directory
         self._most = most
+        self._project = project
         self._sessions: dict[str, Session] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -67,6 +71,10 @@ class Streams:
             raise Unavailable("The node of this container has as many consoles open as it may: try again later.")
         if of_this >= MOST_OF_ONE_CONTAINER:
             raise Unavailable(f"This container has {of_this} consoles open, and more it may not have: close some.")
+        owner = self._project(container)
+        of_owner = sum(1 for session in self._sessions.values() if self._project(session.container) == owner)
+        if of_owner >= max(1, self._most // 2):
+            raise Unavailable("The project has as many consoles open on this node as it may: close some.")
         session = Session(secrets.token_hex(32), container, asked, secrets.token_hex(32))
         session.size = asked.size if asked is not None else None
         session.expiry = asyncio.get_running_loop().call_later(OPEN_FOR, self._expire, session.id)
