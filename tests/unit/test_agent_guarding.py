@@ -1,5 +1,6 @@
 """When the network is told of security groups: when it is news, and again after a failure."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,11 +8,12 @@ import pytest
 
 from krater.agent.guarding import Guarding
 from krater.agent.vif.fake import FakeVif
-from krater.bus.messages import PullAnswer
+from krater.bus.messages import PullAnswer, VolumesChanged
+from krater.config import AgentSettings
 from krater.errors import Permanent
 from krater.model.network import Nic
 from krater.model.security import Direction, GroupRules, SecurityRule
-from tests.support.agent import assignment_of, nic_of
+from tests.support.agent import Table, assignment_of, nic_of
 
 WEB = GroupRules("web")
 OPEN = GroupRules("web", (SecurityRule("r", Direction.INGRESS, 4),))
@@ -50,6 +52,29 @@ async def test_another_container_of_known_groups_is_no_news(vif: CountingVif) ->
     await guarding.keep(answer("p2"))
     await guarding.keep(answer("p2"))
     assert vif.told == [(["web"], ["p1"], False)]
+
+
+@pytest.mark.looptime
+async def test_rules_that_the_kernel_refused_are_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Table(AgentSettings(resync=86_400)) as table:
+        await table.controller.want(assignment_of("1" * 32))
+        await table.settled("1" * 32)
+        tries, plain = [0], FakeVif.guard
+
+        async def refusing(
+            self: FakeVif, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool = False
+        ) -> None:
+            tries[0] += 1
+            if tries[0] <= 2:
+                raise Permanent("not now")
+            await plain(self, groups, nics, is_all=is_all)
+
+        monkeypatch.setattr(FakeVif, "guard", refusing)
+        await table.controller.tell(VolumesChanged())
+        await table.until(lambda: tries[0] > 2, 60.0)
+        before = tries[0]
+        await asyncio.sleep(600)
+        assert tries[0] == before
 
 
 async def test_other_rules_and_other_groups_are_news(vif: CountingVif) -> None:

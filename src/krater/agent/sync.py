@@ -60,6 +60,7 @@ class Sync:
         self._asked: dict[str, None] = {}
         self._groups: dict[str, None] = {}
         self._all_due = True
+        self._again: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
 
     def hint(self, workload: str) -> None:
@@ -152,3 +153,9 @@ class Sync:
             await self._guard(answer)
         except Failed as problem:
             _log.warning("the rules of security groups cannot be kept", reason=problem.message)
+            if self._again is None:
+                self._again = asyncio.get_running_loop().call_later(_LONGEST_PAUSE, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._again = None
+        self.hint_all()
