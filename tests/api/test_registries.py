@@ -54,6 +54,14 @@ async def test_one_is_made_shown_changed_and_deleted(world: World) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (404, "container.registry-not-found")
 
 
+async def test_there_is_an_end_to_registries(world: World) -> None:
+    for _ in range(100):
+        await made(world)
+    answer = await create(world)
+    assert (answer.status_code, answer.json()["errors"][0]["title"]) == (409, "A project can have 100 registries.")
+    await made(world, "bob")
+
+
 async def test_the_least_there_can_be(world: World) -> None:
     answer = await world.call("POST", "/v1/registries", json={"registry": {"domain": "quay.io"}})
     one = answer.json()["registry"]

@@ -21,11 +21,12 @@ from krater.api.schemas.registries import (
     RegistryList,
     UpdateRegistry,
 )
-from krater.errors import Invalid
+from krater.errors import Conflict, Invalid
 from krater.model.image import is_own_domain, parse_image
 from krater.model.registry import Registry
-from krater.store.interfaces import EVERYBODY, RegistryQuery, Scope, Tx
+from krater.store.interfaces import EVERYBODY, Page, RegistryQuery, Scope, Tx
 
+_MOST = 100
 _FILTERS = ("name", "domain", "username", "project_id", "user_id")
 
 
@@ -64,6 +65,8 @@ async def create(request: Request) -> Answer:
     vault, password = request.backing.vault, ask.password
 
     def add(tx: Tx) -> Registry:
+        if len(tx.registries.find(request.own, RegistryQuery(), Page(_MOST))) >= _MOST:
+            raise Conflict(f"A project can have {_MOST} registries.")
         made = registry if password is None else replace(registry, sealed=vault.seal(id, password))
         tx.registries.add(made)
         return made
