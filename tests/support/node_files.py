@@ -57,7 +57,7 @@ def served(bus: Bus, node: str, idle: float = 60.0) -> tuple[FilesEngine, Archiv
     """Serve archives for a node. Containers are of the project that the first part of their name says."""
     engine = FilesEngine()
     archives = Archives(
-        cast(Engine, cast(Any, engine)), lambda: True, lambda container: container.partition("-")[0], idle
+        cast(Engine, cast(Any, engine)), lambda: True, lambda container: container.partition("-")[0], idle=idle
     )
     bus.serve(node_target(node), archives.handlers())
     return engine, archives

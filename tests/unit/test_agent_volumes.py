@@ -1,7 +1,12 @@
 """Volumes on a node: what is removed, what is told, and what a container is told of its mounts."""
 
+import asyncio
+
 import pytest
 
+from krater.agent.runtimes.fake import FakeRuntime
+from krater.agent.runtimes.interfaces import ArchiveReader
+from krater.bus.archives import PackFiles
 from krater.bus.messages import VolumesChanged
 from krater.model.assignment import ContainerState
 from krater.model.volume import Attachment, MountRequest
@@ -45,6 +50,30 @@ async def test_the_controller_is_told_at_once_that_a_new_volume_has_its_data() -
         await table.until(lambda: table.controller.sent_volumes is not None, 1.0)
         assert table.controller.sent_volumes is not None
         assert table.controller.sent_volumes.stored == ("v1",)
+
+
+async def test_what_a_stopped_container_mounts_is_there_while_its_files_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[object] = []
+    async with Table() as table:
+        await started(table)
+        await table.controller.want(altered(asked(), desired=Desired.STOPPED))  # type: ignore[arg-type]
+        await table.settled(ONE)
+        assert (table.volumes.mounts, table.volumes.files) == ({}, {})
+        plain = FakeRuntime.pack
+
+        async def looking(self: FakeRuntime, container: str, path: str, limit: int) -> ArchiveReader:
+            await asyncio.sleep(1)  # a pass that disconnects would be over
+            found.append(({**table.volumes.mounts}, {**table.volumes.files}))
+            return await plain(self, container, path, limit)
+
+        monkeypatch.setattr(FakeRuntime, "pack", looking)
+        for _ in range(3):
+            await table.controller.ask(PackFiles(ONE, "/", 1 << 20))
+        assert found == 3 * [({ONE: {"v1"}}, {(ONE, FILE): b"words"})]
+        await table.until(lambda: not table.volumes.mounts and not table.volumes.files, 5.0)
+        assert table.volumes.formatted == {"v1": 1}
 
 
 async def test_only_what_is_named_is_removed() -> None:

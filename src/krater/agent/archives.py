@@ -7,6 +7,7 @@ reader, bus and disk, in the memory of a piece.
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 import structlog
@@ -48,14 +49,21 @@ class _Session:
 
 class Archives:
     """Serves the node's part of copying files. `is_open` tells whether the engine is there, `project` whose a container
-    is."""
+    is. While an archive is begun, `furnished` has what the container mounts at its paths.
+    """
 
     def __init__(
-        self, engine: Engine, is_open: Callable[[], bool], project: Callable[[str], str], idle: float = IDLE
+        self,
+        engine: Engine,
+        is_open: Callable[[], bool],
+        project: Callable[[str], str],
+        furnished: Callable[[str], AbstractAsyncContextManager[None]] = lambda container: nullcontext(),
+        idle: float = IDLE,
     ) -> None:
         self._engine = engine
         self._is_open = is_open
         self._project = project
+        self._furnished = furnished
         self._idle = idle
         self._sessions: dict[str, _Session] = {}
         self._opening: list[str] = []
@@ -74,7 +82,8 @@ class Archives:
     async def _pack(self, message: PackFiles) -> PackAnswer:
         await self._require(message.container)
         with self._room(message.container):
-            reader = await self._engine.pack(message.container, message.path, message.limit)
+            async with self._furnished(message.container):
+                reader = await self._engine.pack(message.container, message.path, message.limit)
             session = self._add(message.container, reader)
         found = reader.stat
         return PackAnswer(session, FileStat(found.name, found.size, found.mode, found.mtime, found.link_target))
@@ -82,7 +91,8 @@ class Archives:
     async def _unpack(self, message: UnpackFiles) -> str:
         await self._require(message.container)
         with self._room(message.container):
-            writer = await self._engine.unpack(message.container, message.path, message.limit)
+            async with self._furnished(message.container):
+                writer = await self._engine.unpack(message.container, message.path, message.limit)
             return self._add(message.container, writer)
 
     async def _get(self, message: GetPiece) -> bytes:

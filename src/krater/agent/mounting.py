@@ -1,6 +1,9 @@
 """The agent's part in volumes and injected files: the steps, and what a container is told of them."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from krater.agent.observer import Observer
 from krater.agent.runtimes.interfaces import Mount
@@ -9,6 +12,7 @@ from krater.agent.volumes.interfaces import VolumeHost
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import FetchFiles
 from krater.errors import NotFound, Permanent
+from krater.model.assignment import Assignment
 from krater.model.workload import ContainerSpec
 
 _TIMEOUT = 30.0
@@ -23,6 +27,7 @@ class Mounting:
         self._volumes = volumes
         self._observer = observer
         self._made = made
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, workload: str, step: VolumeStep) -> None:
         """One step; what changed is remembered like what is read."""
@@ -35,8 +40,22 @@ class Mounting:
             case PlaceFiles(files):
                 await self._place(workload, files)
             case Disconnect(mount):
-                await self._volumes.disconnect(workload, mount)
-                self._observer.disconnected(workload, mount)
+                async with self._held(workload):
+                    await self._volumes.disconnect(workload, mount)
+                    self._observer.disconnected(workload, mount)
+
+    @asynccontextmanager
+    async def furnished(self, assignment: Assignment) -> AsyncIterator[None]:
+        """Have all that its containers mount at its paths, as before a start. Nothing is disconnected meanwhile."""
+        async with self._held(assignment.workload):
+            for volume in assignment.volumes:
+                await self.take(assignment.workload, ConnectVolume(volume))
+            if assignment.files:
+                await self.take(assignment.workload, PlaceFiles(assignment.files))
+            yield
+
+    def _held(self, workload: str) -> asyncio.Lock:
+        return self._locks.setdefault(workload, asyncio.Lock())
 
     async def _place(self, workload: str, files: tuple[str, ...]) -> None:
         try:

@@ -6,7 +6,8 @@ engine events ------(wake)--+            controller <- Reporter <- the state fou
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import structlog
@@ -42,7 +43,7 @@ from krater.bus.messages import Announce
 from krater.clock import Now, utc_now
 from krater.config import AgentSettings
 from krater.errors import KraterError
-from krater.model.assignment import Assignment
+from krater.model.assignment import Assignment, ContainerState
 from krater.model.image import parse_image
 from krater.reconcile import Reconciler
 
@@ -110,7 +111,7 @@ class Agent:
         self._log_keeper = LogKeeper(runtime, settings.log_size, settings.keep_logs, settings.keep_logs_size)
         self._set_up(now)
         project = self._workloads.project
-        self._archives = Archives(runtime, lambda: self._is_open, project)
+        self._archives = Archives(runtime, lambda: self._is_open, project, self._furnished)
         self._streams = Streams(runtime, run_directory, settings.most_sessions, project)
 
     def _set_up(self, now: Now) -> None:
@@ -247,6 +248,20 @@ class Agent:
             self._names_due.clear()
             self._names.publish(records(self._workloads.assignments()))
             await asyncio.sleep(_NAMES_PAUSE)
+
+    @asynccontextmanager
+    async def _furnished(self, container: str) -> AsyncIterator[None]:
+        """Have what a container mounts at its paths, also when nothing runs: then the next pass takes it away again."""
+        asked, seen = self._workloads.asked(container), await self._runtime.inspect(container)
+        if asked is None or seen is None or seen.state not in (ContainerState.CREATED, ContainerState.EXITED):
+            yield
+            return
+        try:
+            async with self._mounting.furnished(asked):
+                yield
+        finally:
+            if asked.volumes or asked.files:
+                self._reconciler.wake(asked.workload)
 
     def _asker(self, assignment: Assignment, step: EnsureImage) -> Asker:
         """For whom an image is pulled."""

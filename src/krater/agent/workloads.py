@@ -89,6 +89,11 @@ class Workloads:
         """The workload a container belongs to."""
         return self._owners.get(container, container)
 
+    def asked(self, container: str) -> Assignment | None:
+        """What is asked of the workload a container belongs to; None when nothing of it shall stay."""
+        entry = self._entries.get(self.owner(container))
+        return None if entry is None or entry.is_leaving else entry.assignment
+
     def project(self, container: str) -> str:
         """The project a container belongs to, "" when it is not known."""
         entry = self._entries.get(self.owner(container))
