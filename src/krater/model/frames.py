@@ -17,13 +17,12 @@ EXIT: Final = 5  # from it, last: its exit code in four bytes; without them it i
 REFUSED: Final = 6  # from the node, last: why there is no process, as text
 
 LARGEST: Final = 1 << 20
-KEY_SIZE: Final = 64
+MOST_CELLS: Final = 0xFFFF  # rows or columns: what the kernel has room for
 SUBPROTOCOL: Final = "krater.v1"
 
 _LENGTH = struct.Struct(">I")
 _SIZE = struct.Struct(">HH")
 _CODE = struct.Struct(">i")
-_MOST_CELLS = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def length(head: bytes) -> int:
 
 def size_content(rows: int, columns: int) -> bytes:
     """The content of RESIZE."""
-    return _SIZE.pack(min(rows, _MOST_CELLS), min(columns, _MOST_CELLS))
+    return _SIZE.pack(min(rows, MOST_CELLS), min(columns, MOST_CELLS))
 
 
 def read_size(content: bytes) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from krater.api.schemas.fields import truth
 from krater.api.specs import split_words
 from krater.bus.messages import OpenAttach, OpenExec, ResizeTerminal
 from krater.errors import Invalid, NotFound
+from krater.model.frames import MOST_CELLS
 
 
 async def attach(request: Request) -> Answer:
@@ -34,7 +35,7 @@ async def execute(request: Request) -> Answer:
     if truth(ask.run):
         return await run_command(request, asking, workload, words)
     tty = truth(ask.interactive) if ask.tty is None else truth(ask.tty)
-    size = (int(ask.h), int(ask.w)) if ask.h is not None and ask.w is not None else None
+    size = _size(ask.h, ask.w) if ask.h is not None and ask.w is not None else None
     opened = await call_node(request, asking, workload, OpenExec(workload.id, words, tty, size))
     url = request.backing.consoles.url(request, workload, opened, "exec")
     return found(ExecuteResult(None, None, opened.session, url))
@@ -53,8 +54,9 @@ async def resize(request: Request) -> Answer:
 
 
 async def _resize(request: Request, operation: str, session: str, rows: int | str, columns: int | str) -> Answer:
+    size = _size(rows, columns)
     asking, workload = await ready(request, operation)
-    message = ResizeTerminal(workload.id, session, int(rows), int(columns))
+    message = ResizeTerminal(workload.id, session, *size)
     try:
         await call_node(request, asking, workload, message)
     except NotFound:
@@ -64,3 +66,11 @@ async def _resize(request: Request, operation: str, session: str, rows: int | st
             f"Container {workload.id} has no command {session} open.", field="exec_id", code="exec-instance-not-found"
         ) from None
     return found(None)
+
+
+def _size(rows: int | str, columns: int | str) -> tuple[int, int]:
+    """Rows and columns that a terminal can have. Invalid."""
+    for field, asked in (("h", rows), ("w", columns)):
+        if int(asked) > MOST_CELLS:
+            raise Invalid(f"{field}: a terminal has at most {MOST_CELLS} rows and columns", field=field)
+    return int(rows), int(columns)
