@@ -5,7 +5,6 @@ import random
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
 
 from msgspec import UNSET
 
@@ -16,7 +15,7 @@ from krater.cloud.interfaces import NetAsk, StoredImage
 from krater.config import LimitSettings
 from krater.errors import Invalid
 from krater.model.image import parse_request
-from krater.model.network import NetRequest
+from krater.model.network import NetRequest, read_address
 from krater.model.workload import (
     ContainerSpec,
     Healthcheck,
@@ -182,7 +181,7 @@ def read_exposed(ports: Mapping[str, object] | None) -> tuple[tuple[int, str], .
 
 def _address(place: str, text: str, version: int) -> str:
     try:
-        address = ip_address(text)
+        address = read_address(text)
     except ValueError:
         address = None
     if address is None or address.version != version:

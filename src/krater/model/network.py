@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,23 @@ class Nic:
     internal: bool = False
     default_route: bool = True
     groups: tuple[str, ...] | None = None
+
+
+def read_address(text: str) -> IPv4Address | IPv6Address:
+    """An address somebody wrote. ValueError.
+
+    Without a zone (`fe80::1%eth0`): that may be any text at all, and one address would have many forms.
+    """
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    return ip_address(text)
+
+
+def read_range(text: str) -> IPv4Network | IPv6Network:
+    """A range of addresses somebody wrote, or one address. ValueError. Without a zone, as `read_address`."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    return ip_network(text, strict=False)
 
 
 def are_wired(nets: Sequence[NetRequest], nics: Sequence[Nic]) -> bool:

@@ -1,7 +1,6 @@
 """Networks and security groups of a container that is there: each change is written down, and brought about at once."""
 
 from dataclasses import replace
-from ipaddress import ip_address
 
 from krater.api.commands import connections as commands
 from krater.api.commands.workloads import Asking, find
@@ -12,7 +11,7 @@ from krater.api.schemas.actions import GroupName, NetworkAttach, NetworkDetach
 from krater.api.schemas.decoding import CODE, decode_arguments, decode_query
 from krater.cloud.interfaces import Caller, NetAsk
 from krater.errors import Invalid
-from krater.model.network import NetRequest
+from krater.model.network import NetRequest, read_address
 
 
 async def attach(request: Request) -> Answer:
@@ -71,6 +70,6 @@ async def _resolve(request: Request, asking: Asking, ident: str, ask: NetworkAtt
 
 def _address(text: str) -> str:
     try:
-        return str(ip_address(text))
+        return str(read_address(text))
     except ValueError:
         raise Invalid("fixed_ip: expected an IPv4 or IPv6 address", field="fixed_ip", code=CODE) from None

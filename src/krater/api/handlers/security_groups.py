@@ -1,6 +1,5 @@
 """Security groups of the embedded profile: an extension of the Container API. What changes holds at once."""
 
-from ipaddress import ip_network
 from uuid import uuid4
 
 from krater.api.handlers.answers import NO_CONTENT, found
@@ -11,6 +10,7 @@ from krater.bus.interfaces import CONTROLLER
 from krater.bus.messages import GroupsChanged
 from krater.cloud.interfaces import SecurityGroups
 from krater.errors import Invalid, Unsupported
+from krater.model.network import read_range
 from krater.model.security import ICMP_V6, PROTOCOLS, WITH_PORTS, Direction, SecurityGroup, SecurityRule
 
 _NUMBERS = {str(number): name for name, number in PROTOCOLS.items()}
@@ -93,7 +93,7 @@ def _remote(ask: CreateRule) -> tuple[str | None, int]:
         is_v6 = isinstance(ask.protocol, str) and ask.protocol.lower() in ("icmpv6", "ipv6-icmp")
         return None, version or (6 if is_v6 else 4)
     try:
-        network = ip_network(ask.remote_ip_prefix, strict=False)
+        network = read_range(ask.remote_ip_prefix)
     except ValueError:
         raise _bad("remote_ip_prefix", "expected an address or a range such as 10.0.0.0/8") from None
     if version not in (None, network.version):

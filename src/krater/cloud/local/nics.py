@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import count
 
 from krater.errors import Invalid
-from krater.model.network import Address, Network, Nic, Port, Subnet
+from krater.model.network import Address, Network, Nic, Port, Subnet, read_address
 
 _CARD = "eth"
 
@@ -50,7 +50,7 @@ def check_addresses(network: Network, wanted: Sequence[str]) -> tuple[str, ...]:
     canonical = []
     for text in wanted:
         try:
-            address = ip_address(text)
+            address = read_address(text)
         except ValueError:
             raise _bad(f"{text[:80]!r} is not an IP address") from None
         subnet = next((s for s in network.subnets if address in ip_network(s.cidr)), None)

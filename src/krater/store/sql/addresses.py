@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 
 from krater.errors import Conflict, Invalid, NoCapacity
-from krater.model.network import FixedIp, Subnet
+from krater.model.network import FixedIp, Subnet, read_address
 from krater.store.sql.link import Link
 from krater.store.sql.tables import addresses as t
 from krater.store.sql.tables import subnets
@@ -98,7 +98,7 @@ class Pool:
 
     def _take(self, text: str) -> FixedIp:
         try:
-            address = ip_address(text)
+            address = read_address(text)
         except ValueError:
             raise Invalid(f"fixed_ip: {text[:64]!r} is not an IP address", field="fixed_ip") from None
         for subnet, network in self._ranges:
