@@ -11,8 +11,6 @@ CREATING, CREATED, RUNNING, PAUSED = "Creating", "Created", "Running", "Paused"
 STOPPED, ERROR, UNKNOWN, DELETING = "Stopped", "Error", "Unknown", "Deleting"
 RESTARTING, REBUILDING = "Restarting", "Rebuilding"
 
-SETTLED_WORDS = frozenset({CREATED, RUNNING, PAUSED, STOPPED, ERROR})
-
 _HEALTH_WORDS = {  # as docker has them
     HealthState.STARTING: "health: starting",
     HealthState.HEALTHY: "healthy",

@@ -16,7 +16,7 @@ import msgspec
 
 from krater.agent.runtimes.interfaces import ContainerConfig
 from krater.agent.runtimes.oci.layout import ContainerPaths
-from krater.agent.runtimes.oci.processes import Identity, identify
+from krater.agent.runtimes.oci.processes import Identity
 from krater.model.assignment import ContainerState, ObservedContainer
 from krater.model.image import ImageFacts
 
@@ -204,8 +204,3 @@ def exposed_ports(image: ImageFacts) -> tuple[int, ...]:
     heads = {port.partition("/")[0] for port in image.exposed_ports}
     numbers = {int(head) for head in heads if _PORT.fullmatch(head)}
     return tuple(sorted(number for number in numbers if 0 < number < 1 << 16))
-
-
-def identity_of(pid: int) -> Identity:
-    """The identity of a process that was just started; with no ticks when it has ended already."""
-    return identify(pid) or Identity(pid, 0)
