@@ -290,10 +290,11 @@ async def test_a_range_the_host_has_already_is_refused(vif: NativeVif, elsewhere
     assert await vif.plugged() == {}
 
 
-async def test_a_range_passes_to_another_network_with_its_last_card(vif: NativeVif) -> None:
-    await plugged(vif, "one", card(2, "old"))
+@pytest.mark.parametrize("ipv6", [False, True])
+async def test_a_range_passes_to_another_network_with_its_last_card(vif: NativeVif, ipv6: bool) -> None:
+    await plugged(vif, "one", card(2, "old", ipv6=ipv6))
     await vif.remove_sandbox("one")
-    await plugged(vif, "two", card(2, "new"))
+    await plugged(vif, "two", card(2, "new", ipv6=ipv6))
     assert pings(None, "10.211.1.2")
 
 

@@ -128,9 +128,10 @@ class Bridges:
         """A network over addresses the host has already would cut the host, or another network, off."""
         present = {link.index: link for link in self._links()}
         idle = {link.index: link for link in self.idle()}
+        gone: set[int] = set()  # each has an address of either family in the dump
         for index, address in map(links.read_address, self._kernel.dump(links.all_addresses())):
             there = ipaddress.ip_interface(address)
-            if there.is_link_local:
+            if there.is_link_local or index in gone:
                 continue
             for gateway in nic.gateways:
                 wanted = ipaddress.ip_interface(gateway).network
@@ -140,7 +141,8 @@ class Bridges:
                     owner = present.get(index)
                     whose = (owner.alias or owner.name) if owner is not None else "another link"
                     raise Permanent(f"The range {wanted} overlaps {address} of {whose} on this node.")
-                self.remove([idle.pop(index)])
+                self.remove([idle[index]])
+                gone.add(index)
                 break
 
     def _links(self) -> list[Link]:
