@@ -162,6 +162,19 @@ async def test_administrators_may_register_a_network_as_with_zun(world: World) -
     assert (await world.call("GET", "/v1/networks/back")).json() == back
 
 
+async def test_administrators_share_networks_with_all_projects(world: World) -> None:
+    wanted = {"name": "square", "shared": True}
+    await refused(world, 403, "POST", "/v1/networks", json=wanted)
+    shared = (await world.call("POST", "/v1/networks", who="admin", json=wanted)).json()
+    assert shared["shared"] is True
+    assert (await world.call("GET", "/v1/networks/square")).json() == shared
+    container = await world.running(nets=[{"network": "square"}])
+    assert await nets(world, container["uuid"]) == [shared["uuid"]]
+    plain = await world.running()
+    assert shared["uuid"] not in await nets(world, plain["uuid"])
+    await refused(world, 404, "DELETE", "/v1/networks/square", version="container 1.40")
+
+
 async def test_memory_is_not_taken_from_under_a_running_container(world: World) -> None:
     container = await world.running(memory=512)
 

@@ -60,6 +60,7 @@ _ADMIN = (
     *("capsule:get_all_all_projects", "image:pull", "image:get_all", "image:get_one", "image:delete"),
     *("host:get_all", "host:get"),
     *(f"zun-service:{word}" for word in ("get_all", "enable", "disable", "force_down", "delete")),
+    "network:create_own:shared",
     *("quota:update", "quota:delete", "quota_class:get", "quota_class:update", "registry:get_all_all_projects"),
 )
 

@@ -80,11 +80,12 @@ def show(client: Client, name: str, form: str) -> None:
 @network.command()
 @click.argument("name")
 @click.option("--internal", is_flag=True, help="Without a way out.")
+@click.option("--shared", is_flag=True, help="For all projects (administrators).")
 @format_option
 @pass_client
-def create(client: Client, name: str, internal: bool, form: str) -> None:
+def create(client: Client, name: str, internal: bool, shared: bool, form: str) -> None:
     """Make a network. Krater chooses its range."""
-    made = client.networks.create(name, internal=internal)
+    made = client.networks.create(name, internal=internal, shared=shared)
     show_json(made) if form == "json" else print(f"{made['name']}  {_ranges(made)}")
 
 

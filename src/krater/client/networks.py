@@ -21,9 +21,14 @@ class Networks:
         """One, by id or name."""
         return cast(Network, self._session.get("/v1/networks/" + segment(network)))
 
-    def create(self, name: str, *, internal: bool = False) -> Network:
-        """A new one. Containers on an `internal` one reach each other and nothing else."""
+    def create(self, name: str, *, internal: bool = False, shared: bool = False) -> Network:
+        """A new one. Containers on an `internal` one reach each other and nothing else.
+
+        A `shared` one may be used by all projects; administrators can make it.
+        """
         body: dict[str, Any] = {"name": name, "internal": internal}
+        if shared:
+            body["shared"] = True
         return cast(Network, self._session.post("/v1/networks", body=body))
 
     def delete(self, network: str) -> None:

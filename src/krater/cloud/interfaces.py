@@ -177,8 +177,11 @@ class OwnNetworks(Protocol):
         """By id or name. NotFound, Conflict. `default` is made when it is asked for first."""
         ...
 
-    async def create(self, caller: Caller, name: str, *, internal: bool) -> Network:
-        """With a range of its own. Conflict for a name that is taken; NoCapacity when there is no range left."""
+    async def create(self, caller: Caller, name: str, *, internal: bool, shared: bool = False) -> Network:
+        """With a range of its own; a `shared` one is for every project that names it.
+
+        Conflict for a name that is taken; NoCapacity when there is no range left.
+        """
         ...
 
     async def delete(self, caller: Caller, ident: str) -> None:

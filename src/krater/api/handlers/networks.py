@@ -41,7 +41,10 @@ async def create(request: Request) -> Answer:
     if ask.neutron_net_id is not None:
         return await _register(request, ask.neutron_net_id)
     request.require("network:create_own")
-    return found(_entry(await _own(request).create(request.caller, ask.name, internal=truth(ask.internal))))
+    internal, shared = truth(ask.internal), truth(ask.shared)
+    if shared:
+        request.require("network:create_own:shared")
+    return found(_entry(await _own(request).create(request.caller, ask.name, internal=internal, shared=shared)))
 
 
 async def _register(request: Request, ident: str) -> Answer:

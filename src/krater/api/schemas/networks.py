@@ -12,6 +12,7 @@ class CreateNetwork(Struct, forbid_unknown_fields=True):
 
     name: Name
     internal: Boolean = False
+    shared: Boolean = False
     neutron_net_id: ShortText | None = None
 
 

@@ -72,12 +72,14 @@ async def insist(store: Store, fn: Callable[[Tx], T]) -> T:
     return await store.write(fn)
 
 
-def make_network(tx: Tx, settings: NetworkSettings, project: str, name: str, *, internal: bool = False) -> Network:
+def make_network(
+    tx: Tx, settings: NetworkSettings, project: str, name: str, *, internal: bool = False, shared: bool = False
+) -> Network:
     """A network with the next free range of the pool, and of the IPv6 pool where there is one."""
     subnets = [tx.networks.free_subnet(settings.pool, settings.prefix)]
     if settings.pool_v6:
         subnets.append(tx.networks.free_subnet(settings.pool_v6, _PREFIX_V6))
-    made = Network(uuid4().hex, name, project, tuple(subnets), internal=internal, mtu=settings.mtu)
+    made = Network(uuid4().hex, name, project, tuple(subnets), shared, internal, settings.mtu)
     tx.networks.add(made)
     return made
 

@@ -33,14 +33,14 @@ class LocalOwnNetworks:
             await self._networks.resolve(caller, ())
         return await self._store.read(lambda tx: tx.networks.get(Scope(caller.project_id), ident))
 
-    async def create(self, caller: Caller, name: str, *, internal: bool) -> Network:
+    async def create(self, caller: Caller, name: str, *, internal: bool, shared: bool = False) -> Network:
         """With a range of its own."""
 
         def make(tx: Tx) -> Network:
             own = [n for n in tx.networks.list(Scope(caller.project_id)) if n.project_id == caller.project_id]
             _refuse(len(own) >= _MOST_NETWORKS, f"A project can have {_MOST_NETWORKS} networks.")
             _refuse(any(n.name == name for n in own), f"The project has a network {name!r} already.")
-            return make_network(tx, self._settings, caller.project_id, name, internal=internal)
+            return make_network(tx, self._settings, caller.project_id, name, internal=internal, shared=shared)
 
         return await insist(self._store, make)
 
