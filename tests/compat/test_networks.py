@@ -15,7 +15,7 @@ def shown(server: Server, name: str) -> dict[str, object]:
 
 
 def running(server: Server, name: str) -> bool:
-    container = shown(server, name)
+    container = server.client().containers.show(name)
     assert container["status"] != "Error", container
     return container["status"] == "Running"
 
@@ -38,9 +38,10 @@ def test_networks_are_attached_listed_and_detached(server: Server) -> None:
     eventually(lambda: first not in networks(server, "zun-net"))
     port = client.ports.create("default")
     server.openstack("appcontainer", "network", "attach", "--port", port["uuid"], "zun-net")
-    eventually(lambda: port["fixed_ips"][0] in server.zun("network-list", "zun-net").stdout)
+    eventually(lambda: port["fixed_ips"][0] in networks(server, "zun-net"))
+    assert port["fixed_ips"][0] in server.zun("network-list", "zun-net").stdout
     server.openstack("appcontainer", "network", "detach", "--port", port["uuid"], "zun-net")
-    eventually(lambda: port["fixed_ips"][0] not in server.zun("network-list", "zun-net").stdout)
+    eventually(lambda: port["fixed_ips"][0] not in networks(server, "zun-net"))
 
 
 def test_security_groups_and_exposed_ports(server: Server) -> None:

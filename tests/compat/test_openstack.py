@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.containers import ends_up, running
 from tests.support.server import Server, eventually
 
 pytestmark = pytest.mark.live
@@ -36,7 +37,7 @@ def test_run_wait_show_exec_logs_stop_delete(server: Server) -> None:
     assert "started" in server.openstack("appcontainer", "logs", "osc-life").stdout
     assert shown(server, "appcontainer", "stats", "osc-life")["CONTAINER"]
     server.openstack("appcontainer", "stop", "osc-life", "--timeout", "1")
-    eventually(lambda: shown(server, "appcontainer", "show", "osc-life")["status"] == "Stopped")
+    ends_up(server, "osc-life", "Stopped")
     server.openstack("appcontainer", "delete", "--wait", "osc-life")
     assert not any(c["name"] == "osc-life" for c in shown(server, "appcontainer", "list"))
 
@@ -46,10 +47,11 @@ def test_create_set_and_forced_delete(server: Server) -> None:
     server.openstack("appcontainer", "set", "--memory", "128", "--name", "osc-set", "osc-new")
     assert shown(server, "appcontainer", "show", "osc-set")["memory"] == "128"
     server.openstack("appcontainer", "start", "osc-set")
-    eventually(lambda: shown(server, "appcontainer", "show", "osc-set")["status"] == "Stopped")
+    ends_up(server, "osc-set", "Stopped")
     actions = shown(server, "appcontainer", "action", "list", "osc-set")
     assert {a["action"] for a in actions} == {"create", "start"}
-    server.openstack("appcontainer", "delete", "--force", "--wait", "osc-set")
+    server.openstack("appcontainer", "delete", "--force", "osc-set")
+    eventually(lambda: not server.client().containers.list(), what="the container gone")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,8 @@ def test_a_wrong_password_is_refused(server: Server) -> None:
 
 
 def test_an_action_in_the_wrong_state_says_so(server: Server) -> None:
-    server.openstack("appcontainer", "create", "--name", "osc-idle", "--wait", "busybox", "true")
+    server.client().containers.create(image="busybox", name="osc-idle", cpu=0.1, memory=32)
+    ends_up(server, "osc-idle", "Created")
     refused = server.openstack("appcontainer", "pause", "osc-idle", check=False)
     assert "Cannot pause container" in refused.stdout + refused.stderr
 
@@ -100,3 +103,31 @@ def test_the_steps_of_tempest_for_commit(server: Server) -> None:
         server.openstack("appcontainer", "delete", "--force", uuid)
     client.own_images.delete(committed["uuid"])
     eventually(lambda: client.containers.list() == [])
+
+
+def test_pause_restart_rebuild_and_kill(server: Server) -> None:
+    running(server, name="osc-acts")
+
+    def act(action: str, status: str, *options: str) -> None:
+        server.openstack("appcontainer", action, "osc-acts", *options)
+        eventually(lambda: server.client().containers.show("osc-acts")["status"] == status, within=60, what=status)
+
+    act("pause", "Paused")
+    act("unpause", "Running")
+    act("restart", "Running", "--timeout", "1")
+    act("rebuild", "Running", "--wait")
+    act("kill", "Stopped", "--signal", "SIGKILL")
+    request = shown(server, "appcontainer", "action", "list", "osc-acts")[0]["request_id"]
+    action = shown(server, "appcontainer", "action", "show", "osc-acts", request)
+    assert (action["action"], action["message"]) == ("kill", None)
+
+
+def test_security_groups_of_the_versions_that_have_them(server: Server) -> None:
+    client = server.client()
+    group = client.security_groups.create("osc-web")["uuid"]
+    running(server, name="osc-sg")
+    old = ("--os-container-api-version", "1.14", "appcontainer")
+    server.openstack(*old, "add", "security", "group", "osc-sg", "osc-web")
+    assert group in (client.containers.show("osc-sg")["security_groups"] or [])
+    server.openstack(*old, "remove", "security", "group", "osc-sg", "osc-web")
+    assert group not in (client.containers.show("osc-sg")["security_groups"] or [])

@@ -59,3 +59,5 @@ def test_zun_quotas(server: Server) -> None:
     server.zun("quota-delete", project)
     assert "40" in server.zun("quota-defaults", project).stdout
     assert "40" in server.zun("quota-class-get", "default").stdout
+    assert "21" in server.zun("quota-class-update", "default", "--cpu", "21").stdout
+    assert "20" in server.zun("quota-class-update", "default", "--cpu", "20").stdout

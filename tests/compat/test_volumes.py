@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.containers import ends_up
 from tests.support.server import Server, eventually
 
 pytestmark = pytest.mark.live
@@ -32,7 +33,7 @@ def test_data_persist_over_two_containers(server: Server, data: str) -> None:
         ("zun-second", data, "cat /data/testfile", "hello"),
     ):
         server.zun("run", "--name", name, "--mount", f"source={source},destination=/data", "busybox", "sleep", "1000")
-        eventually(lambda name=name: "Running" in server.zun("show", name).stdout, what="running")  # type: ignore[misc]
+        ends_up(server, name, "Running")
         assert words in server.zun("exec", name, "sh", "-c", script).stdout
         assert status(server) == "in-use"
         refused = server.zun("run", "--mount", "source=data,destination=/d", "busybox", "true", check=False)
@@ -43,15 +44,16 @@ def test_data_persist_over_two_containers(server: Server, data: str) -> None:
 
 def test_a_volume_by_size_goes_with_its_container(server: Server) -> None:
     server.openstack(
-        *("appcontainer", "run", "--name", "osc-sized", "--wait", "--mount", "size=1,destination=/data", "busybox"),
+        *("appcontainer", "run", "--name", "osc-sized", "--mount", "size=1,destination=/data", "busybox"),
         *("sleep", "1000"),
     )
+    ends_up(server, "osc-sized", "Running")
     [volume] = server.client().volumes.list()
     shown = json.loads(server.openstack("appcontainer", "show", "osc-sized", "-f", "json").stdout)
     assert (volume["status"], volume["container"]) == ("in-use", shown["uuid"])
     done = server.openstack("appcontainer", "exec", "osc-sized", "sh", "-c", "echo hi > /data/x; cat /data/x")
     assert "hi" in done.stdout
-    server.openstack("appcontainer", "delete", "--force", "--wait", "osc-sized")
+    server.openstack("appcontainer", "delete", "--force", "osc-sized")
     eventually(lambda: not server.client().volumes.list(), what="no volume")
 
 
@@ -62,5 +64,5 @@ def test_a_file_is_injected(server: Server, tmp_path: Path) -> None:
         *("run", "--name", "zun-file", "--mount", f"type=bind,source={file},destination=/data/testfile"),
         *("busybox", "cat", "/data/testfile"),
     )
-    eventually(lambda: "Stopped" in server.zun("show", "zun-file").stdout, what="stopped")
+    ends_up(server, "zun-file", "Stopped")
     assert server.zun("logs", "zun-file").stdout.strip() == "hello from outside"
