@@ -178,6 +178,7 @@ def test_an_address_that_is_none_is_refused_without_telling_secrets(url: str) ->
 
 def test_a_connection_the_server_closed_is_opened_again() -> None:
     answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\nnull"
+    is_closed = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -186,11 +187,13 @@ def test_a_connection_the_server_closed_is_opened_again() -> None:
                 connection.recv(65536)
                 connection.sendall(answer)
                 connection.close()
+                is_closed.set()
 
         thread = threading.Thread(target=serve)
         thread.start()
         client = Client(f"http://127.0.0.1:{server.getsockname()[1]}")
         client.containers.start("a")
+        assert is_closed.wait(5)  # what is closed while a request is on its way is another matter
         client.containers.start("a")
         thread.join(5)
         client.close()
