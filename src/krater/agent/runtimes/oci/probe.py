@@ -4,6 +4,7 @@ A runtime may be installed and yet be of no use: crun refuses some layouts of co
 new kernel wants. Found out when the agent starts, not by the first container.
 """
 
+import errno
 import os
 import secrets
 import subprocess
@@ -32,6 +33,10 @@ def working_program(wanted: str | None, state: str, launcher: Launcher, parent: 
     refusals: list[str] = []
     for program in find_programs(wanted, state):
         why = _complaint(program, launcher, parent)
+        if why is not None and os.strerror(errno.ENOSPC).lower() in why.lower():
+            # Who would remove what fills the disk, if not the engine that has been here before?
+            log.warning("there is no room to try the OCI runtime; it is believed to work", runtime=program.name)
+            why = None
         if why is None:
             if refusals:
                 log.warning("another OCI runtime is used", runtime=program.name, because="; ".join(refusals))
