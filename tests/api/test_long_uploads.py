@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 from krater.api import connections
 from krater.api.connections import PATIENCE, BoundedConnection
 
+pytestmark = pytest.mark.thorough
+
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[int]:

@@ -20,6 +20,8 @@ from krater.model.volume import Volume
 from krater.store.interfaces import EVERYBODY, Tx
 from tests.support.api import FakeAgent, World, open_world
 
+pytestmark = pytest.mark.thorough
+
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "POST /containers": {"json": {"image": "busybox"}},
     "POST /containers/{container}/execute": {"params": {"command": "ls"}},

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.api import HOST, FakeAgent, World
 
+pytestmark = pytest.mark.thorough
+
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 BASE = "http://krater.test:9517"
 MINIMUM, MAXIMUM = "container 1.1", "container 1.40"

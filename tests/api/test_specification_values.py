@@ -7,6 +7,8 @@ import pytest
 from krater.model.operations import ALLOWED
 from tests.support.api import FakeAgent, World
 
+pytestmark = pytest.mark.thorough
+
 TRUE = ("True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes")
 FALSE = ("False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no")
 BODY = {"image": "busybox", "cpu": 0.1, "memory": 64}

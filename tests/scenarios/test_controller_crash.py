@@ -10,6 +10,8 @@ from krater.model.quota import Usage
 from krater.model.workload import Desired, Resources
 from tests.support.control import FakeNode, Killed, World, a_world
 
+pytestmark = pytest.mark.thorough
+
 Story = Callable[[World, FakeNode], Awaitable[None]]
 
 

@@ -19,6 +19,8 @@ from krater.model.workload import Desired, Resources
 from krater.store.interfaces import EVERYBODY
 from tests.support.control import ANN, INVENTORY, World, a_world, placed
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:

@@ -19,6 +19,8 @@ from krater.model.workload import Desired
 from krater.store.interfaces import EVERYBODY, Action, Tx, Workload
 from tests.support.control import ANN, Killed, World, a_world, placed
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:

@@ -13,6 +13,8 @@ from krater.model.workload import Desired, Resources
 from krater.store.interfaces import Image
 from tests.support.control import ANN, World, a_world, placed
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:

@@ -13,6 +13,8 @@ from krater.model.workload import Desired
 from krater.store.interfaces import EVERYBODY, Workload
 from tests.support.control import FakeNode, Killed, World, a_world
 
+pytestmark = pytest.mark.thorough
+
 DATA, SCRATCH = VolumeClaim("data"), VolumeClaim("scratch", 2)
 
 

@@ -19,6 +19,8 @@ from tests.contracts.test_store_registries import registry
 from tests.support.control import SilentBus
 from tests.support.stores import Clock, placed, spec, workload
 
+pytestmark = pytest.mark.thorough
+
 
 async def one(store: SqlStore, vault: LocalVault, image: str = "app", *, project: str = "p-ann") -> None:
     """A workload w1 on node n1, of an image from registry r1."""
