@@ -12,7 +12,6 @@ import yaml
 
 from krater.api.schemas.capsules import CapsuleSpec, CapsuleVolume, Member, Probe, Template
 from krater.api.schemas.decoding import CODE, convert
-from krater.api.schemas.fields import truth
 from krater.errors import Invalid
 
 _LARGEST = 1 << 20
@@ -194,8 +193,3 @@ def unknown_keys(value: object, template: Template) -> list[str]:
             written = value.get(name)
             found += [f"{name}.{key}" for key in written if key not in known] if isinstance(written, Mapping) else []
     return found
-
-
-def is_true(value: bool | int | str) -> bool:
-    """A boolean of a template."""
-    return truth(value)
