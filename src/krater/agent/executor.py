@@ -28,6 +28,7 @@ from krater.agent.steps import (
     TellNames,
     Unplug,
     Update,
+    container_of,
     groups,
 )
 from krater.agent.vif.interfaces import Vif
@@ -126,7 +127,7 @@ class Executor:
         finally:
             work.active.remove(step)
             STEP_SECONDS.labels(step.name).observe(time.perf_counter() - clock)
-            work.events.append(StepEvent(step.name, started, self._now(), error))
+            work.events.append(StepEvent(step.name, started, self._now(), error, container_of(step)))
 
     async def _do(self, work: Work, step: Step) -> None:
         match step:

@@ -28,12 +28,15 @@ from krater.agent.steps import (
     Update,
 )
 from krater.model.assignment import Assignment, ContainerState, HealthState, Made, ObservedContainer
-from krater.model.workload import ContainerSpec, Desired, PullPolicy, RestartName
+from krater.model.member import Role
+from krater.model.order import Crew, Turn, is_restart_due
+from krater.model.workload import ContainerSpec, Desired, Intent, PullPolicy
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED})
 _MOST_DOUBLINGS = 32
 _GRACE_OF_THE_ILL = 10.0
 _LOST = "The container is not on its node any more: its files there are gone."
+_OVER = "The ordinary containers of the capsule have ended."
 _WAY_OUT = "Start or rebuild it to have it made anew from its image, or delete it."
 
 
@@ -63,12 +66,14 @@ class Backoff:
 class Memory:
     """What the world does not tell and a crash may forget.
 
-    `failure` is a permanent reason met while working on this intent. `calm` is, by container, the attempt after which
-    its back-off began anew; when forgotten, one restart waits longer than it had to. `made` are the containers that
-    were here, of which the controller remembers what we forget; `swept` are lost ones of which the rest was removed.
+    `failure` is a permanent reason met while working on this intent, `failed` the container it is about. `calm` is, by
+    container, the attempt after which its back-off began anew; when forgotten, one restart waits longer than it had to.
+    `made` are the containers that were here, of which the controller remembers what we forget; `swept` are lost ones of
+    which the rest was removed.
     """
 
     failure: str | None = None
+    failed: str | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
     made: Mapping[str, Made] = field(default_factory=dict)
     swept: frozenset[str] = frozenset()
@@ -76,21 +81,27 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`wait` is the number of seconds after which to look again; `calm` is to be remembered for the next plan."""
+    """`wait` is the number of seconds after which to look again; `calm` is to be remembered for the next plan.
+
+    `failed` is the container that `failure` is about, None for all.
+    """
 
     steps: tuple[Step, ...] = ()
     settled: bool = False
     gone: bool = False
     wait: float | None = None
     failure: str | None = None
+    failed: str | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Course:
-    """What becomes of one container. `busy` says that it runs afterwards, or waits to."""
+    """What becomes of one container. `busy` says that it runs afterwards, or waits to; `queues`, for its turn."""
 
     spec: ContainerSpec
+    intent: Intent
+    turn: Turn
     stop: bool = False
     reason: str | None = None
     remove: bool = False
@@ -99,8 +110,10 @@ class _Course:
     start: Start | None = None
     freeze: Pause | Resume | None = None
     busy: bool = False
+    queues: bool = False
     wait: float | None = None
     failure: str | None = None
+    failed: str | None = None
     calm: int = 0
 
 
@@ -110,14 +123,13 @@ def plan(
     """The steps from what is to what should be. Nothing assigned means that nothing should be."""
     if assignment is None or assignment.intent.desired is Desired.REMOVED:
         return _plan_removal(assignment, seen)
-    courses = [_course(assignment, spec, seen, now, backoff, memory) for spec in assignment.containers]
-    busy = any(c.busy for c in courses)
-    grace, rebuild = assignment.intent.grace, assignment.intent.rebuild
+    courses = _courses(assignment, seen, now, backoff, memory)
+    busy, rebuild = any(c.busy for c in courses), assignment.intent.rebuild
     steps: list[Step] = []
     steps += [
         _image_of(c.spec) for c in courses if c.remove and c.create
     ]  # an image that cannot be had must cost nobody a container
-    steps += [_stop_of(c, grace) for c in reversed(courses) if c.stop]
+    steps += [_stop_of(c) for c in reversed(courses) if c.stop]
     steps += [Remove(c.spec.id) for c in reversed(courses) if c.remove]
     steps += [Remove(stray) for stray in seen.containers if stray not in {c.spec.id for c in courses}]
     for course in courses:
@@ -126,20 +138,40 @@ def plan(
             steps.append(Create(course.spec, rebuild))
     steps += _network_steps(assignment, seen, courses)
     steps += _mount_steps(assignment, seen, courses)
-    steps += [Update(c.spec.id, c.spec.resources.cpu, c.spec.resources.memory) for c in courses if c.update]
+    steps += [Update(c.spec.id, c.spec.limit.cpu, c.spec.limit.memory) for c in courses if c.update]
     for course in courses:
         steps += [step for step in (course.start, course.freeze) if step is not None]
     if not busy:
         steps += [RemoveSandbox()] if _has_network(seen) else []
         steps += _disconnections(seen)
     waits = [c.wait for c in courses if c.wait is not None]
+    failure, failed = next(((c.failure, c.failed) for c in courses if c.failure), (None, None))
+    if memory.failure is not None:
+        failure, failed = memory.failure, memory.failed
     return Plan(
         steps=tuple(steps),
-        settled=not steps and not waits,
+        settled=not steps and not waits and not any(c.queues for c in courses),
         wait=min(waits, default=None),
-        failure=memory.failure or next((c.failure for c in courses if c.failure), None),
+        failure=failure,
+        failed=failed,
         calm={c.spec.id: c.calm for c in courses if c.calm},
     )
+
+
+def _courses(
+    assignment: Assignment, seen: ObservedWorkload, now: datetime, backoff: Backoff, memory: Memory
+) -> list[_Course]:
+    """Every container in its turn. Sidecars have had theirs when the ordinary ones have ended."""
+    crew = Crew(assignment.containers, assignment.intent, assignment.restart, assignment.auto_heal, seen.containers)
+    turns, courses = crew.turns(), []
+    is_over = crew.is_over(turns)
+    for spec in assignment.containers:
+        course = _Course(spec, assignment.intent.of(spec.id), turns[spec.id])
+        if is_over and spec.role is Role.SIDECAR:
+            course.intent, course.reason = replace(course.intent, desired=Desired.STOPPED), _OVER
+        _chart(course, assignment, seen, now, backoff, memory)
+        courses.append(course)
+    return courses
 
 
 def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan:
@@ -193,55 +225,69 @@ def _disconnections(seen: ObservedWorkload) -> list[Step]:
     return [Disconnect(mount) for mount in sorted(seen.mounts)]
 
 
-def _course(
+def _chart(
+    course: _Course,
     assignment: Assignment,
-    spec: ContainerSpec,
     world: ObservedWorkload,
     now: datetime,
     backoff: Backoff,
     memory: Memory,
-) -> _Course:
+) -> None:
     """One container. After a failure nothing is begun any more: what runs goes on, what does not is left."""
-    course, intent = _Course(spec), assignment.intent
+    spec, intent = course.spec, course.intent
     seen = world.containers.get(spec.id)
     alive = seen is not None and seen.state in _ALIVE
     course.calm = memory.calm.get(spec.id, 0) if seen is not None and seen.run >= intent.run else 0
     if memory.failure is not None:
         course.busy = alive
-        return course
+        return
     made = memory.made.get(spec.id)
     if seen is None and made is not None and is_lost(made, assignment):
         _after_loss(course, made, assignment, swept=spec.id in memory.swept)
-        return course
-    if seen is None or seen.rebuild < intent.rebuild:
+    elif seen is None or seen.rebuild < intent.rebuild:
         course.stop, course.remove, course.create = alive, seen is not None, True
         if intent.desired in (Desired.RUNNING, Desired.PAUSED):
-            _run_anew(course, intent.run, intent.desired)
-        return course
-    course.update = _has_other_limits(spec, seen)
+            _run_anew(course)
+    else:
+        course.update = _has_other_limits(spec, seen)
+        _go_on(course, seen, assignment, now, backoff)
+
+
+def _go_on(course: _Course, seen: ObservedContainer, assignment: Assignment, now: datetime, backoff: Backoff) -> None:
+    """One that is here, with the root filesystem it should have."""
+    intent, alive = course.intent, seen.state in _ALIVE
     if intent.desired in (Desired.CREATED, Desired.STOPPED):
         course.stop = alive
     elif seen.run < intent.run or seen.state is ContainerState.CREATED:
         course.stop = alive
-        _run_anew(course, intent.run, intent.desired, seen.attempt if seen.run >= intent.run else 0)
+        _run_anew(course, seen.attempt if seen.run >= intent.run else 0)
     elif (reason := reason_to_end(assignment, seen)) is not None:
         course.stop, course.reason, course.busy = True, reason, True
     elif alive:
         _keep_running(course, seen, intent.desired)
     else:
         _after_exit(course, seen, assignment, now, backoff)
-    return course
 
 
 def _has_other_limits(spec: ContainerSpec, seen: ObservedContainer) -> bool:
-    other_cpu = seen.cpu is not None and abs(seen.cpu - spec.resources.cpu) > 1e-6
-    return other_cpu or (seen.memory is not None and seen.memory != spec.resources.memory)
+    other_cpu = seen.cpu is not None and abs(seen.cpu - spec.limit.cpu) > 1e-6
+    return other_cpu or (seen.memory is not None and seen.memory != spec.limit.memory)
 
 
-def _run_anew(course: _Course, run: int, desired: Desired, attempt: int = 0) -> None:
-    course.start = Start(course.spec.id, run, attempt)
-    course.freeze = Pause(course.spec.id) if desired is Desired.PAUSED else None
-    course.busy = True
+def _run_anew(course: _Course, attempt: int = 0) -> None:
+    """A process for the run that is asked for, in its turn."""
+    turn, intent = course.turn, course.intent
+    if turn.doom is not None:
+        course.failure, course.failed = turn.doom, turn.culprit
+        return
+    course.busy, course.queues = True, not turn.is_here
+    if turn.is_here:
+        _start(course, intent.run, attempt)
+
+
+def _start(course: _Course, run: int, attempt: int) -> None:
+    course.start, course.busy = Start(course.spec.id, run, attempt), True
+    course.freeze = Pause(course.spec.id) if course.intent.desired is Desired.PAUSED else None
 
 
 def _keep_running(course: _Course, seen: ObservedContainer, desired: Desired) -> None:
@@ -257,9 +303,9 @@ def _after_exit(
 ) -> None:
     """The process that should run has ended: a start that failed stays failed, else the restart policy decides."""
     if seen.error is not None:
-        course.failure = seen.error
+        course.failure, course.failed = seen.error, seen.id
         return
-    if not is_restart_due(assignment, seen):
+    if not _is_restart_due(assignment, seen):
         return
     if _ran_long(seen, backoff):
         course.calm = seen.attempt
@@ -267,27 +313,28 @@ def _after_exit(
     if left > 0:
         course.wait, course.busy = left, True
     else:
-        _run_anew(course, seen.run, assignment.intent.desired, seen.attempt + 1)
+        _start(course, seen.run, seen.attempt + 1)
 
 
 def is_lost(made: Made, assignment: Assignment) -> bool:
     """Whether a container that is not here should be: nothing was asked since that makes it anew anyway."""
-    return made.rebuild >= assignment.intent.rebuild and made.run >= assignment.intent.run
+    intent = assignment.intent.of(made.id)
+    return made.rebuild >= intent.rebuild and made.run >= intent.run
 
 
 def _after_loss(course: _Course, made: Made, assignment: Assignment, *, swept: bool) -> None:
     """It was here and is not: made anew where that was asked for beforehand. What is left of it goes either way."""
-    desired = assignment.intent.desired
-    wants_process = desired in (Desired.RUNNING, Desired.PAUSED)
+    wants_process = course.intent.desired in (Desired.RUNNING, Desired.PAUSED)
     course.remove = not swept
     if not assignment.auto_heal:
-        course.failure = f"{_LOST} {_WAY_OUT}"
-    elif wants_process and made.is_over:
-        course.failure = f"{_LOST} Its process had ended before, so it was not made anew. {_WAY_OUT}"
+        course.failure, course.failed = f"{_LOST} {_WAY_OUT}", made.id
+    elif wants_process and made.is_over and course.spec.role is not Role.INIT:  # others wait for what that one does
+        reason = f"{_LOST} Its process had ended before, so it was not made anew. {_WAY_OUT}"
+        course.failure, course.failed = reason, made.id
     else:
         course.remove = course.create = True
         if wants_process:
-            _run_anew(course, assignment.intent.run, desired)
+            _run_anew(course)
 
 
 def reason_to_end(assignment: Assignment, seen: ObservedContainer) -> str | None:
@@ -295,30 +342,24 @@ def reason_to_end(assignment: Assignment, seen: ObservedContainer) -> str | None
 
     One that is not going to be started again is never ended: an ill process may still be of use.
     """
-    if seen.state is not ContainerState.RUNNING or assignment.intent.desired is not Desired.RUNNING:
+    if seen.state is not ContainerState.RUNNING or assignment.intent.of(seen.id).desired is not Desired.RUNNING:
         return None
     if seen.cut_off is not None:  # we were about to
         return seen.cut_off
     health = seen.health
     if health is None or health.state is not HealthState.UNHEALTHY:
         return None
-    is_due = is_restart_due(assignment, replace(seen, exit_code=1, cut_off=health.complaint))
+    is_due = _is_restart_due(assignment, replace(seen, exit_code=1, cut_off=health.complaint))
     return health.complaint if is_due else None
 
 
-def is_restart_due(assignment: Assignment, seen: ObservedContainer) -> bool:
-    """Whether a process that ended without its user's wish is started again, in time."""
-    policy, failed = assignment.restart, seen.exit_code != 0 or seen.cut_off is not None
-    if policy.name is RestartName.ON_FAILURE:
-        return failed and (policy.maximum == 0 or seen.attempt < policy.maximum)
-    if policy.name is RestartName.NO:
-        return assignment.auto_heal and seen.cut_off is not None
-    return True
+def _is_restart_due(assignment: Assignment, seen: ObservedContainer) -> bool:
+    return is_restart_due(assignment.restart_of(seen.id), seen, auto_heal=assignment.auto_heal)
 
 
 def made_of(assignment: Assignment, seen: ObservedContainer) -> Made:
     """What is to be remembered of a container, should it vanish."""
-    is_over = seen.state is ContainerState.EXITED and (seen.error is not None or not is_restart_due(assignment, seen))
+    is_over = seen.state is ContainerState.EXITED and (seen.error is not None or not _is_restart_due(assignment, seen))
     return Made(seen.id, seen.rebuild, seen.run, is_over)
 
 
@@ -340,9 +381,9 @@ def _seconds_left(seen: ObservedContainer, now: datetime, delay: float) -> float
     return min(delay, delay - (now - seen.finished_at).total_seconds())
 
 
-def _stop_of(course: _Course, grace: float) -> Stop:
-    if course.reason is None:
-        return Stop(course.spec.id, grace)
+def _stop_of(course: _Course) -> Stop:
+    if course.reason is None or course.reason == _OVER:
+        return Stop(course.spec.id, course.intent.grace, course.reason)
     return Stop(course.spec.id, _GRACE_OF_THE_ILL, course.reason)
 
 

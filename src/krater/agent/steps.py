@@ -214,6 +214,11 @@ Step = (
 )
 
 
+def container_of(step: Step) -> str:
+    """The container a step is about, "" when it is about the whole workload."""
+    return step.spec.id if isinstance(step, Create) else str(getattr(step, "container", ""))
+
+
 def groups(steps: tuple[Step, ...]) -> list[list[list[Step]]]:
     """The same steps as groups, each a set of lanes that do not wait for one another.
 

@@ -16,7 +16,7 @@ from krater.agent.health import HealthChecks
 from krater.agent.observer import Observer, World
 from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, made_of, plan
 from krater.agent.reporter import Reporter
-from krater.agent.steps import EnsureImage, Remove
+from krater.agent.steps import EnsureImage, Remove, container_of
 from krater.clock import Now
 from krater.errors import Conflict, Failed, KraterError, NotFound, Temporary, Unavailable
 from krater.model.assignment import Assignment, Made, ObservedContainer, Report, StepEvent
@@ -24,7 +24,7 @@ from krater.model.workload import Desired
 
 _log = structlog.get_logger(__name__)
 
-_MOST_PASSES = 8
+_MOST_PASSES, _MOST_PASSES_OF_EACH = 8, 4
 _SLOW = 0.25  # seconds after which a pass that still goes on is worth a report of its own
 
 
@@ -40,6 +40,7 @@ class Entry:
     containers: tuple[str, ...]
     assignment: Assignment | None = None
     failure: str | None = None
+    failed: str | None = None
     trouble: str | None = None
     unserved_since: datetime | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
@@ -149,7 +150,7 @@ class Workloads:
         if entry is None:
             return None
         try:
-            for _ in range(_MOST_PASSES):
+            for _ in range(_MOST_PASSES + _MOST_PASSES_OF_EACH * (len(entry.containers) - 1)):
                 done = await self._pass(entry)
                 if done is not None:
                     return done.wait
@@ -160,7 +161,7 @@ class Workloads:
     def _turn(self, entry: Entry, assignment: Assignment | None) -> None:
         """Another thing is asked: forget what went wrong with the former, and interrupt what takes long."""
         entry.assignment = assignment
-        entry.failure = entry.trouble = entry.unserved_since = None
+        entry.failure = entry.failed = entry.trouble = entry.unserved_since = None
         if entry.work is not None:
             entry.work.changed.set()
         self._wake(entry.workload)
@@ -169,7 +170,7 @@ class Workloads:
         return tuple(seen.containers.values()) != entry.seen
 
     def _plan(self, entry: Entry, seen: ObservedWorkload) -> Plan:
-        memory = Memory(entry.failure, entry.calm, entry.made, entry.swept)
+        memory = Memory(entry.failure, entry.failed, entry.calm, entry.made, entry.swept)
         return plan(entry.assignment, seen, self._now(), self._backoff, memory)
 
     async def _look(self, entry: Entry) -> ObservedWorkload:
@@ -237,7 +238,7 @@ class Workloads:
         temporary = temporary and not self._was_refused_too_long(entry, work, problem)
         if not temporary and not entry.is_leaving and entry.failure is None:
             if seen is None or work.failed in self._plan(entry, seen).steps:
-                entry.failure = reason_of(problem)
+                entry.failure, entry.failed = reason_of(problem), _culprit(work)
                 _log.info("gave up", workload=entry.workload, reason=entry.failure)
             return
         entry.trouble = reason_of(problem)
@@ -286,9 +287,15 @@ class Workloads:
                 settled=done is not None and done.settled,
                 gone=done is not None and done.gone,
                 failure=None if done is None else done.failure,
+                failed=None if done is None else done.failed,
                 trouble=(work.progress if work is not None else None) or entry.trouble,
                 step="" if work is None or done is not None else work.step,
                 events=events,
                 made=tuple(entry.made.values()),
             )
         )
+
+
+def _culprit(work: Work) -> str | None:
+    """The container whose step failed; None when the step was one of the whole workload."""
+    return None if work.failed is None else container_of(work.failed) or None

@@ -51,6 +51,7 @@ def assignment(
         auto_heal=workload.spec.auto_heal,
         cpus=workload.placement.cpus,
         made=workload.observed.made if workload.observed.epoch == workload.placement.epoch else (),
+        whole=workload.spec.whole,
     )
 
 

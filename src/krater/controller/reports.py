@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from krater.controller.assignments import is_going, is_wired
+from krater.controller.histories import finish
 from krater.model.assignment import ContainerState, Observed, Placement, Report
 from krater.store.interfaces import Departure, Tx, Workload
 
@@ -31,7 +32,7 @@ def fold(tx: Tx, node: str, reports: Sequence[Report], at: datetime) -> Folded:
         if workload is None or not is_from_its_node(workload, node, report):
             continue
         if report.events:
-            tx.actions.add_events(workload.id, report.generation, report.events)
+            _add_events(tx, workload, report)
         if report.generation < workload.observed.generation:
             continue
         workload = _observe(tx, workload, report, at)
@@ -75,14 +76,20 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
         step=report.step,
         epoch=report.epoch,
         made=report.made,
+        failed=report.failed,
     )
     if observed == workload.observed:
         return workload
-    if report.failure is not None:
-        tx.actions.finish(workload.id, report.generation, report.failure, at)
-    elif observed.settled and not is_going(workload):
-        tx.actions.finish(workload.id, report.generation, None, at)
+    if report.failure is not None or (observed.settled and not is_going(workload)):
+        finish(tx, workload, report.generation, report.failure, at, report.failed)
     return tx.workloads.observe(workload.id, observed)
+
+
+def _add_events(tx: Tx, workload: Workload, report: Report) -> None:
+    """Of a capsule, the history tells whose step each was."""
+    names = {c.id: c.name for c in workload.spec.containers if c.id != workload.id}
+    told = [replace(e, step=f"{e.step} {names[e.container]}") if e.container in names else e for e in report.events]
+    tx.actions.add_events(workload.id, report.generation, told)
 
 
 def departures(workload: Workload, at: datetime) -> list[Departure]:

@@ -22,6 +22,7 @@ from krater.clock import Now
 from krater.cloud.interfaces import Allocations, Networks, Volumes
 from krater.config import Settings
 from krater.controller.assignments import is_going, is_wired
+from krater.controller.histories import finish
 from krater.controller.reports import departures
 from krater.controller.scheduler.filters import Ask
 from krater.controller.scheduler.select import REFUSAL, select
@@ -106,7 +107,7 @@ class Workloads:
             for row in tx.workloads.by_ids([workload.id]):
                 tx.departures.add(departures(row, at))
                 tx.quotas.charge(row.project_id, given_back(row), _NO_LIMITS)
-                tx.actions.finish(row.id, row.intent.generation, None, at)
+                finish(tx, row, row.intent.generation, None, at)
                 tx.security_groups.leave(row.id)
                 tx.workloads.delete(row.id)
 
@@ -202,7 +203,7 @@ class Workloads:
         def refuse(tx: Tx) -> bool:
             if not place(tx, workload, refused):
                 return False
-            tx.actions.finish(workload.id, generation, error.message, at)
+            finish(tx, workload, generation, error.message, at)
             return True
 
         return None if await self._store.write(refuse) else 0.0
@@ -245,7 +246,7 @@ class Workloads:
             if not place(tx, workload, wired):
                 return False
             if error is not None:
-                tx.actions.finish(workload.id, generation, error, at)
+                finish(tx, workload, generation, error, at)
             return True
 
         if not await self._store.write(write):  # other networks are asked for by now: no node was told of these ports

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from krater.model.network import Nic
 from krater.model.volume import Attachment
-from krater.model.workload import ContainerSpec, Intent, RestartPolicy
+from krater.model.workload import ContainerSpec, Intent, Resources, RestartPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Assignment:
 
     `epoch` numbers the placements of the workload; a report that carries an older one is ignored.
     `project_id` is for accounting and isolation on the node (image ownership), never shown to the container.
-    `cpus` are the processors it has for itself; without any it shares those that are nobody's.
+    `cpus` are the processors it has for itself; without any it shares those that are nobody's. `whole`, of capsules,
+    limits all containers together.
     """
 
     workload: str
@@ -45,6 +46,12 @@ class Assignment:
     auto_heal: bool = False
     cpus: tuple[int, ...] = ()
     made: tuple[Made, ...] = ()
+    whole: Resources | None = None
+
+    def restart_of(self, container: str) -> RestartPolicy:
+        """The restart policy of one container: its own, else that of all."""
+        own = next((spec.restart for spec in self.containers if spec.id == container), None)
+        return self.restart if own is None else own
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,7 +99,8 @@ class ObservedContainer:
     was started again for that pulse (0 the first time). `error` tells why a start failed before the process ran.
     `oom_killed` is true when the kernel killed a process of it for want of memory. `cut_off` tells why the process was
     ended, or is about to be, though neither it nor its user wanted that: its health, or the loss of its machine.
-    `health` is None where nothing checks it; it is the one thing here that a crash of the agent may forget.
+    `health` is None where nothing checks it; it is what a crash of the agent may forget.
+    `ready` is what the readiness probe says, None where there is none; a crash may forget it as well.
     `command`, `entrypoint`, `ports` are the effective ones, completed from the image. `cpu` and `memory` are the limits
     in force (cores, MiB), None when the engine does not tell.
     """
@@ -108,6 +116,7 @@ class ObservedContainer:
     error: str | None = None
     cut_off: str | None = None
     health: Health | None = None
+    ready: bool | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     image_digest: str = ""
@@ -123,9 +132,10 @@ class Report:
     """What a node found and did for one workload.
 
     `generation` is the intent the node last worked on; `settled` says nothing is left to do for it (a restart that
-    waits for its back-off is not settled). `failure` is a permanent reason: no further try until the intent changes.
-    `trouble` is a temporary one: the node goes on trying. `step` is a word for what goes on now ("" when nothing).
-    `gone` is true when nothing of the workload is left on the node: only then may its placement be forgotten.
+    waits for its back-off is not settled). `failure` is a permanent reason: no further try until the intent changes;
+    `failed` is the container it is about, None for all. `trouble` is a temporary one: the node goes on trying. `step`
+    is a word for what goes on now ("" when nothing). `gone` is true when nothing of the workload is left on the node:
+    only then may its placement be forgotten.
     """
 
     workload: str
@@ -139,16 +149,21 @@ class Report:
     step: str = ""
     events: tuple["StepEvent", ...] = ()
     made: tuple[Made, ...] = ()
+    failed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """One step that was taken, for the history of the action that asked for it. `error` is None on success."""
+    """One step that was taken, for the history of the action that asked for it. `error` is None on success.
+
+    `container` is whose step it was, "" for those of the whole workload.
+    """
 
     step: str
     started_at: datetime
     finished_at: datetime
     error: str | None = None
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +181,7 @@ class Observed:
     step: str = ""
     epoch: int = 0
     made: tuple[Made, ...] = ()
+    failed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def derive_status(
     if placement.node is not None and not node_alive:
         return Status(UNKNOWN, None, _waiting(placement, node_alive), detail)
     current = observed.generation == intent.generation
-    if current and observed.failure is not None:
+    if current and observed.failure is not None and observed.failed in (None, container):
         return Status(ERROR, None, observed.failure, detail)
     refused = placement.refusal is not None and placement.generation == intent.generation
     if placement.node is None and refused:

@@ -5,9 +5,10 @@ container has the same id; a capsule is a workload of several.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from krater.model.member import Dependency, Probe, Role
 from krater.model.network import NetRequest
 from krater.model.volume import MountRequest
 
@@ -79,6 +80,14 @@ NOTHING = Resources(0.0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """What the user of a member asked for, to be shown: None where they said nothing. What counts is `resources`."""
+
+    cpu: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Healthcheck:
     """A command line that a shell in the container runs; times are whole seconds. 0 means the default of the node.
 
@@ -98,6 +107,9 @@ class ContainerSpec:
 
     `stored_image` is what the image is filed under, and `stored_on` the node that has it, when it is the project's own
     and lives in no registry.
+
+    From `role` on are the fields of members of capsules. `restart` replaces the workload's policy. `limits` are those
+    of the member alone, within the limits of the whole; None is `resources`, and 0 in it no limit.
     """
 
     id: str
@@ -120,6 +132,19 @@ class ContainerSpec:
     pull_policy: PullPolicy | None = None
     healthcheck: Healthcheck | None = None
     registry: str | None = None  # id of the project's registry it comes from
+    role: Role = Role.MAIN
+    depends_on: tuple[Dependency, ...] = ()
+    restart: RestartPolicy | None = None
+    requests: Requests | None = None
+    limits: Resources | None = None
+    liveness: Probe | None = None
+    readiness: Probe | None = None
+    startup: Probe | None = None
+
+    @property
+    def limit(self) -> Resources:
+        """The limits its node enforces on it alone."""
+        return self.resources if self.limits is None else self.limits
 
     @property
     def node_image(self) -> str:
@@ -133,6 +158,9 @@ class WorkloadSpec:
 
     `security_groups` are ids, None for the project's default one. `exposed` are (port, protocol) that a group of the
     workload's own opens.
+
+    `containers` are in the order to start them. From `whole` on are the fields of capsules: `whole` is what all of it
+    asks of its node, which is a limit of all together; `grace` is how long, in seconds, its processes have to end.
     """
 
     containers: tuple[ContainerSpec, ...]
@@ -147,6 +175,10 @@ class WorkloadSpec:
     host: str | None = None
     security_groups: tuple[str, ...] | None = None
     exposed: tuple[tuple[int, str], ...] = ()
+    whole: Resources | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    grace: float = 10.0
 
     @property
     def has_mounts(self) -> bool:
@@ -156,7 +188,21 @@ class WorkloadSpec:
     @property
     def resources(self) -> Resources:
         """What the whole workload asks of its node."""
+        if self.whole is not None:
+            return self.whole
         return sum((c.resources for c in self.containers), NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberIntent:
+    """What the user wants of one member, apart from the others. `run` is added to the workload's.
+
+    `desired` (None: as the workload) holds while the workload is to run.
+    """
+
+    desired: Desired | None = None
+    run: int = 0
+    grace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +211,8 @@ class Intent:
 
     `run` and `rebuild` are pulses. A process belongs to the value of `run` it was started for; when `run` is larger
     than that, a fresh process is due (start and reboot both bump it). `rebuild` is the same for the root filesystem.
-    `grace` is how long, in seconds, a stop waits between asking and killing.
+    `grace` is how long, in seconds, a stop waits between asking and killing. `members` are by container; one that is
+    not there is wanted as the workload is.
     """
 
     desired: Desired
@@ -173,6 +220,20 @@ class Intent:
     run: int = 0
     rebuild: int = 0
     grace: float = 10.0
+    members: dict[str, MemberIntent] = field(default_factory=dict)
+
+    def of(self, container: str) -> "Intent":
+        """The intent for one container of the workload."""
+        own = self.members.get(container)
+        if own is None:
+            return self
+        runs = self.desired in (Desired.RUNNING, Desired.PAUSED)
+        return replace(
+            self,
+            desired=own.desired if runs and own.desired is not None else self.desired,
+            run=self.run + own.run,
+            grace=own.grace if runs and own.grace is not None else self.grace,
+        )
 
 
 _HOSTNAME_LENGTH = 63

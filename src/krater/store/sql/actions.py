@@ -12,7 +12,7 @@ from krater.store.interfaces import Action, ActionEvent, Scope
 from krater.store.sql.link import Link
 from krater.store.sql.tables import action_events as e
 from krater.store.sql.tables import actions as t
-from krater.store.sql.tables import workloads
+from krater.store.sql.tables import members, workloads
 
 MOST_ACTIONS, MOST_EVENTS = 200, 100
 SUCCESS, ERROR = "Success", "Error"
@@ -116,8 +116,9 @@ class SqlActions:
 
     def prune(self, before: datetime) -> int:
         """Forget those of workloads that are gone, finished before this moment."""
-        is_gone = ~exists(select(workloads.c.seq).where(workloads.c.id == t.c.workload))
-        old = [row[0] for row in self._link.rows(select(t.c.seq).where(t.c.finish_time < before, is_gone).limit(_MOST))]
+        is_gone = [~exists(select(table.c.id).where(table.c.id == t.c.workload)) for table in (workloads, members)]
+        found = select(t.c.seq).where(t.c.finish_time < before, *is_gone).limit(_MOST)
+        old = [row[0] for row in self._link.rows(found)]
         if old:
             self._link.run(delete(t).where(t.c.seq.in_(old)))
         return len(old)

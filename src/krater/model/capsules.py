@@ -1,0 +1,164 @@
+"""The words for capsules and their members: a lone container's, and what comes of being one of several. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
+from krater.model.member import Role
+from krater.model.order import Crew, Turn
+from krater.model.status import (
+    CREATED,
+    CREATING,
+    DELETING,
+    ERROR,
+    PAUSED,
+    RESTARTING,
+    RUNNING,
+    STOPPED,
+    UNKNOWN,
+    Status,
+    derive_status,
+)
+from krater.model.workload import ContainerSpec, Desired, Intent, RestartPolicy, WorkloadSpec
+
+_TO_RUN = (Desired.RUNNING, Desired.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleStatus:
+    """Of the whole, and by container of each member."""
+
+    whole: Status
+    members: dict[str, Status]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the words for a capsule depend on; the fields are those of `derive_status`."""
+
+    spec: WorkloadSpec
+    intent: Intent
+    placement: Placement
+    observed: Observed
+    node_alive: bool
+    now: datetime
+    removing: bool = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the node's last report is about what is wanted now."""
+        return self.observed.generation == self.intent.generation
+
+    @property
+    def seen(self) -> dict[str, ObservedContainer]:
+        """What is seen of each container."""
+        return {one.id: one for one in self.observed.containers}
+
+
+def derive_capsule_status(situation: Situation) -> CapsuleStatus:
+    """The status of a capsule, with those of its members."""
+    spec, seen = situation.spec, situation.seen
+    crew = Crew(spec.containers, situation.intent, spec.restart or RestartPolicy(), spec.auto_heal, seen)
+    turns = crew.turns()
+    members = {one.id: _member(situation, crew, one, turns[one.id]) for one in spec.containers}
+    return CapsuleStatus(_whole(situation, members), members)
+
+
+def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn) -> Status:
+    """As a lone container's, but for what the others mean for it."""
+    observed, seen = situation.observed, crew.seen.get(spec.id)
+    intent = situation.intent.of(spec.id)
+    has_ended = (
+        seen is not None
+        and seen.state is ContainerState.EXITED
+        and seen.run >= intent.run
+        and not crew.comes_back(spec, seen)
+    )
+    status = derive_status(
+        intent,
+        situation.placement,
+        replace(observed, settled=True) if has_ended and situation.is_current else observed,
+        container=spec.id,
+        node_alive=situation.node_alive,
+        now=situation.now,
+        removing=situation.removing,
+    )
+    is_begun = seen is not None and seen.state is not ContainerState.CREATED and seen.run >= intent.run
+    if is_begun or intent.desired not in _TO_RUN or status.word in (DELETING, UNKNOWN, ERROR):
+        return status
+    if turn.doom is not None:
+        return replace(status, word=ERROR, task=None, reason=f"Not started: {turn.doom}")
+    if situation.is_current and observed.settled and observed.failure is not None:
+        return replace(status, word=ERROR, task=None, reason=f"Not started: {_named(situation.spec, observed)}")
+    return replace(status, reason=status.reason or turn.waits)
+
+
+def _whole(situation: Situation, members: dict[str, Status]) -> Status:
+    spec, observed, placement = situation.spec, situation.observed, situation.placement
+    first = members[spec.containers[0].id]
+    if first.word in (DELETING, UNKNOWN):  # of these, all members are
+        return first
+    if situation.is_current and observed.failure is not None:
+        return Status(ERROR, None, _named(spec, observed))
+    if placement.node is None:
+        return first
+    if situation.intent.desired not in _TO_RUN:
+        return _at_rest(situation, members)
+    return _in_action(situation, members)
+
+
+def _named(spec: WorkloadSpec, observed: Observed) -> str:
+    """What went wrong, with the name of the member it is about."""
+    name = next((c.name for c in spec.containers if c.id == observed.failed), None)
+    failure = observed.failure or ""
+    return failure if name is None or name in failure else f"{name}: {failure}"
+
+
+def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
+    """One that shall not run."""
+    words = {status.word for status in members.values()}
+    if RUNNING in words or PAUSED in words:
+        return Status(RUNNING, "container_stopping" if situation.intent.grace > 0 else "container_killing")
+    return Status(CREATED if situation.intent.desired is Desired.CREATED else STOPPED)
+
+
+def _in_action(situation: Situation, members: dict[str, Status]) -> Status:
+    """One that shall run: what its ordinary containers and sidecars do."""
+    named = [(spec, members[spec.id]) for spec in situation.spec.containers]
+    mains = [(spec, status) for spec, status in named if spec.role is Role.MAIN]
+    for spec, status in named:
+        if status.word == ERROR:
+            return Status(ERROR, None, f"{spec.name}: {status.reason}")
+    if all(status.word == STOPPED and status.task is None for _, status in mains):
+        return _ended(situation, mains)
+    for spec, status in named:
+        if status.word == RESTARTING or (status.word == STOPPED and status.task is not None):
+            return Status(RESTARTING, status.task, f"{spec.name}: {status.reason}" if status.reason else None)
+    for spec, status in named:
+        is_ready = status.word == STOPPED if spec.role is Role.INIT else status.word not in (CREATED, CREATING)
+        if not is_ready:
+            reason = status.reason or f"{status.word}."
+            return Status(CREATING, situation.observed.step or status.task, f"{spec.name}: {reason}")
+    if all(status.word == PAUSED for _, status in mains):
+        return Status(PAUSED)
+    return Status(RUNNING, None, _remark(situation, mains))
+
+
+def _ended(situation: Situation, mains: list[tuple[ContainerSpec, Status]]) -> Status:
+    """All ordinary containers have ended: well, if all have."""
+    for spec, status in mains:
+        one = situation.seen.get(spec.id)
+        if situation.intent.of(spec.id).desired in _TO_RUN and one is not None and one.exit_code != 0:
+            return Status(ERROR, None, f"{spec.name}: {status.reason}")
+    return Status(STOPPED)
+
+
+def _remark(situation: Situation, mains: list[tuple[ContainerSpec, Status]]) -> str | None:
+    """What there is to say of one that runs: who has ended, is ill, or not ready."""
+    for spec, status in mains:
+        if status.reason is not None:
+            return f"{spec.name}: {status.reason}"
+        one = situation.seen.get(spec.id)
+        if one is not None and one.ready is False:
+            return f"{spec.name}: Not ready."
+    return None
