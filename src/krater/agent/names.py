@@ -18,7 +18,7 @@ def records(assignments: Iterable[Assignment]) -> Records:
         for nic in assignment.nics:
             zone = table.setdefault(nic.network, {})
             found = tuple(a.address for a in nic.addresses)
-            for name in names:
+            for name in filter(None, names):
                 key = name.lower()
                 zone[key] = zone.get(key, ()) + found
     return table

@@ -29,7 +29,7 @@ from krater.agent.names import Records, records
 from krater.agent.observer import Observer
 from krater.agent.planner import Backoff
 from krater.agent.reporter import Reporter
-from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine
+from krater.agent.runtimes.interfaces import Asker, ContainerConfig, Engine, Group
 from krater.agent.steps import Create, EnsureImage
 from krater.agent.streams import Streams
 from krater.agent.sync import Sync
@@ -272,7 +272,9 @@ class Agent:
         """Spell a container out for the engine."""
         self._images.expect(step.spec.node_image)
         resolvers = assignment.nics[0].gateways if assignment.nics and self._names is not None else ()
-        own_names = tuple(dict.fromkeys((assignment.hostname, assignment.name)))
+        whole = assignment.whole
+        members = () if whole is None else tuple(spec.name for spec in assignment.containers)
+        own_names = tuple(dict.fromkeys(name for name in (assignment.hostname, assignment.name, *members) if name))
         return ContainerConfig(
             id=step.spec.id,
             rebuild=step.rebuild,
@@ -285,4 +287,5 @@ class Agent:
             project=assignment.project_id,
             mounts=self._mounting.mounts(assignment.workload, step.spec),
             hosts=tuple((a.address, " ".join(own_names)) for nic in assignment.nics for a in nic.addresses),
+            group=None if whole is None else Group(assignment.workload, whole.cpu, whole.memory),
         )

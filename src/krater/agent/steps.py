@@ -126,7 +126,11 @@ class Start:
     attempt: int
     name: ClassVar[str] = "start"
     word: ClassVar[str] = "container_starting"
-    lane: ClassVar[None] = None
+
+    @property
+    def lane(self) -> str:
+        """Its container's: those that may start now do not wait for one another, but for all that comes before."""
+        return f"start {self.container}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +227,15 @@ def groups(steps: tuple[Step, ...]) -> list[list[list[Step]]]:
     """The same steps as groups, each a set of lanes that do not wait for one another.
 
     Steps without a lane stand alone. Neighbours with lanes form one group: in order within a lane, at once across
-    lanes. So an image is unpacked while the network is made, and the process starts when both are there.
+    lanes. So an image is unpacked while the network is made, and processes start, together, when both are there.
     """
     found: list[list[list[Step]]] = []
     lanes: dict[str, list[Step]] = {}
+    last: Step | None = None
     for step in steps:
+        if isinstance(step, Start) is not isinstance(last, Start):
+            lanes = {}
+        last = step
         if step.lane is None:
             found.append([[step]])
             lanes = {}

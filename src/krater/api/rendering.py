@@ -12,9 +12,9 @@ from krater.api.policies import Policies
 from krater.api.schemas.answers import Container, Links
 from krater.cloud.interfaces import Caller
 from krater.model.assignment import ObservedContainer
-from krater.model.network import NetRequest, Nic
+from krater.model.capsules import Situation
 from krater.model.status import Status, derive_status
-from krater.model.workload import Healthcheck, RestartName, RestartPolicy
+from krater.model.workload import ContainerSpec, Healthcheck, Requests, RestartName, RestartPolicy
 from krater.store.interfaces import Workload
 
 _encoder = msgspec.json.Encoder()
@@ -46,16 +46,59 @@ def iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.replace(tzinfo=None).isoformat()
 
 
+def situation_of(workload: Workload, nodes: NodeTable, now: datetime) -> Situation:
+    """What the words for a capsule and its members depend on, at this moment."""
+    return Situation(
+        workload.spec,
+        workload.intent,
+        workload.placement,
+        workload.observed,
+        node_alive=nodes.is_alive(workload.placement.node, now),
+        now=now,
+        removing=workload.removal is not None,
+    )
+
+
 def container_body(
     workload: Workload, nodes: NodeTable, now: datetime, hidden: frozenset[str], links: Links | None = None
 ) -> Container:
     """A container as its viewer sees it; `hidden` fields are left out."""
-    spec, container = workload.spec, workload.spec.containers[0]
-    status = status_of(workload, nodes, now)
-    seen = next((c for c in workload.observed.containers if c.id == container.id), None)
-    body = Container(
-        uuid=workload.id,
-        links=UNSET if links is None else links,
+    body = _body(workload, workload.spec.containers[0], status_of(workload, nodes, now), nodes)
+    body.links = UNSET if links is None else links
+    return _without(body, hidden)
+
+
+def member_body(
+    workload: Workload, container: ContainerSpec, status: Status, nodes: NodeTable, hidden: frozenset[str]
+) -> Container:
+    """A member of a capsule, whose addresses and groups are the capsule's. `status` is that of the member."""
+    body = _body(workload, container, status, nodes)
+    seen, asked = _seen(workload, container), container.requests or Requests()
+    body.name = f"capsule-{workload.name or workload.id}-{container.name}"
+    body.cpu, body.memory = asked.cpu, None if asked.memory is None else str(asked.memory)
+    body.addresses, body.security_groups, body.ports = {}, [], []
+    body.restart_policy = _restart_policy(container.restart or workload.spec.restart or RestartPolicy())
+    body.capsule_uuid, body.member_name, body.role = workload.id, container.name, container.role.value
+    body.ready = None if seen is None else seen.ready
+    body.exit_code = None if seen is None else seen.exit_code
+    body.restarts = 0 if seen is None else seen.attempt
+    return _without(body, hidden)
+
+
+def _without(body: Container, hidden: frozenset[str]) -> Container:
+    for field in hidden & _FIELDS:
+        setattr(body, field, UNSET)
+    return body
+
+
+def _seen(workload: Workload, container: ContainerSpec) -> ObservedContainer | None:
+    return next((c for c in workload.observed.containers if c.id == container.id), None)
+
+
+def _body(workload: Workload, container: ContainerSpec, status: Status, nodes: NodeTable) -> Container:
+    spec, seen = workload.spec, _seen(workload, container)
+    return Container(
+        uuid=container.id,
         user_id=workload.user_id,
         project_id=workload.project_id,
         name=workload.name,
@@ -75,7 +118,7 @@ def container_body(
         workdir=container.workdir,
         hostname=spec.hostname,
         ports=_ports(seen, workload),
-        addresses=_addresses(workload.placement.nics, spec.nets) if workload.placement.nics else {},
+        addresses=addresses_of(workload),
         restart_policy=_restart_policy(spec.restart) if spec.restart is not None else {},
         interactive=container.interactive,
         tty=container.tty,
@@ -92,9 +135,6 @@ def container_body(
         runtime=spec.runtime,
         privileged=container.privileged,
     )
-    for field in hidden & _FIELDS:
-        setattr(body, field, UNSET)
-    return body
 
 
 def _effective(asked: tuple[str, ...] | None, seen: tuple[str, ...]) -> list[str]:
@@ -121,11 +161,11 @@ def _healthcheck(check: Healthcheck | None) -> dict[str, str | int]:
     return {"test": check.test, **{name: number for name, number in numbers.items() if number}}
 
 
-def _addresses(nics: tuple[Nic, ...], nets: tuple[NetRequest, ...]) -> dict[str, list[dict[str, Any]]]:
+def addresses_of(workload: Workload) -> dict[str, list[dict[str, Any]]]:
     """By network; a port the user brought is kept when the container goes."""
-    brought = {net.port for net in nets if net.port is not None}
+    brought = {net.port for net in workload.spec.nets if net.port is not None}
     found: dict[str, list[dict[str, Any]]] = {}
-    for nic in nics:
+    for nic in workload.placement.nics:
         found.setdefault(nic.network, []).extend(
             {
                 "addr": address.address,

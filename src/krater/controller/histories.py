@@ -8,7 +8,7 @@ from krater.store.interfaces import Tx, Workload
 def finish(
     tx: Tx, workload: Workload, generation: int, error: str | None, at: datetime, failed: str | None = None
 ) -> None:
-    """Close all unfinished actions of at most this generation. Of members, only `failed` has failed, if one is named."""
+    """Close all unfinished actions of at most this generation. If a member is named, only that one has failed."""
     tx.actions.finish(workload.id, generation, error, at)
     for container in workload.spec.containers:
         if container.id != workload.id:

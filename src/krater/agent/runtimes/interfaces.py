@@ -34,6 +34,17 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """What the containers of a capsule share on their node: limits for all of them together (cores, MiB; 0 is none),
+    System V and POSIX ipc, and /dev/shm. It is there from the first start of one to the removal of the last.
+    """
+
+    id: str
+    cpu: float = 0.0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """Everything an engine needs to make a container, besides its image.
 
@@ -41,6 +52,7 @@ class ContainerConfig:
     that they may have it. `id` names the container on the node (32 to 36 characters, hexadecimal and dashes). `netns`
     is the path of the network namespace it runs in, with its cards plugged. `nameservers` go into resolv.conf; `hosts`
     are lines for /etc/hosts as (address, names). It may use the processors `cpus` only; none named: all.
+    `group` is what it shares with others; None is a container that stands alone.
     """
 
     id: str
@@ -54,6 +66,7 @@ class ContainerConfig:
     mounts: tuple[Mount, ...] = ()
     cpus: tuple[int, ...] = ()
     project: str = ""
+    group: Group | None = None
 
 
 async def no_login() -> Login | None:

@@ -25,7 +25,10 @@ class ErrorDocument(Struct):
 
 
 class Container(Struct, kw_only=True):
-    """A container. `links` are left out in lists; the last four are only for those whom policy allows to see them."""
+    """A container. `links` are left out in lists; those from `image_pull_policy` on are for whom policy lets see them.
+
+    Only members of capsules have the last six, which are Krater's own.
+    """
 
     uuid: str
     links: Links | UnsetType = UNSET
@@ -64,6 +67,12 @@ class Container(Struct, kw_only=True):
     host: str | UnsetType | None = UNSET
     runtime: str | UnsetType | None = UNSET
     privileged: bool | UnsetType = UNSET
+    capsule_uuid: str | UnsetType = UNSET
+    member_name: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    ready: bool | UnsetType | None = UNSET
+    exit_code: int | UnsetType | None = UNSET
+    restarts: int | UnsetType = UNSET
 
 
 class ContainerList(Struct):
