@@ -9,7 +9,7 @@
     echo WORDS                      writes a line, then exits 0
     true | false
     well-from ATTEMPT               as a check: succeeds once the container was started again so often
-    sh -c LINE                      the one command of the line
+    sh -c LINE                      the last command of the line
     cat                             copies its input until that ends, then exits 0
     stty size                       writes the size of its terminal, then exits 0
 
@@ -40,7 +40,8 @@ def program_of(argv: tuple[str, ...], attempt: int = 0) -> Program:
     """What a command line does, in a container that was started again `attempt` times."""
     name, words = (argv[0].rpartition("/")[2], argv[1:]) if argv else ("", ())
     if name == "sh" and words[:1] == ("-c",) and len(words) > 1:
-        return program_of(tuple(shlex.split(words[1])), attempt)
+        last = shlex.split(words[1].rpartition(";")[2])
+        return program_of(tuple(last[last[:1] == ["exec"] :]), attempt)
     numbers = [_number(word) for word in words]
     first, second = (*numbers, 0.0, 0.0)[:2]
     known = {
