@@ -75,7 +75,7 @@ def _read(place: str, item: MountItem, file_limit: int) -> MountAsk:
     if item.type == "bind":
         if item.source is None or item.size is not None:
             raise _wrong(f"{place}: type bind takes source (the base64 of a file's content), and no size")
-        return MountAsk(destination, True, content=_content(f"{place}.source", item.source, file_limit))
+        return MountAsk(destination, True, content=read_content(f"{place}.source", item.source, file_limit))
     if (item.source is None) == (item.size is None):
         raise _wrong(f"{place}: expected exactly one of source (a volume's name or id) and size (GiB)")
     if item.source is not None and not 0 < len(item.source) <= _LONGEST_NAME:
@@ -107,7 +107,8 @@ def is_below(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}/")
 
 
-def _content(place: str, text: str, limit: int) -> bytes:
+def read_content(place: str, text: str, limit: int) -> bytes:
+    """The content of a file, from base64. Invalid."""
     if len(text) > (limit + 2) // 3 * 4:
         raise _wrong(f"{place}: the file is too large; allowed are {limit} bytes")
     try:

@@ -31,7 +31,7 @@ _BASE = {
 
 _READING = (
     *(f"container:{word}" for word in ("get_one", "get_all", "logs", "top", "stats", "get_archive", "actions")),
-    *("capsule:get", "capsule:get_all", "image:search", "availability_zones:get_all"),
+    *("capsule:get", "capsule:get_all", "capsule:actions", "image:search", "availability_zones:get_all"),
     *("quota:get", "quota:get_default", "registry:get_one", "registry:get_all"),
     *("network:get_all", "network:get_one", "port:get_all", "security_group:get_all", "security_group:get_one"),
     *("volume:get_all", "volume:get_one"),
@@ -43,7 +43,8 @@ _WRITING = (
     *(f"container:{word}" for word in ("unpause", "kill", "rename", "execute", "execute_resize", "attach", "resize")),
     *(f"container:{word}" for word in ("put_archive", "commit", "add_security_group", "remove_security_group")),
     *(f"container:{word}" for word in ("network_attach", "network_detach", "resize_container")),
-    *("capsule:create", "capsule:delete", "registry:create", "registry:delete", "registry:update"),
+    *(f"capsule:{word}" for word in ("create", "delete", "start", "stop", "reboot")),
+    *("registry:create", "registry:delete", "registry:update"),
     *("own_image:delete", "own_image:push"),
     *("network:create_own", "network:delete_own", "port:create", "port:delete"),
     *("volume:create", "volume:update", "volume:delete"),

@@ -9,6 +9,8 @@ from msgspec import Struct
 from krater.api.handlers import (
     archives,
     availability_zones,
+    capsule_creating,
+    capsules,
     connections,
     consoles,
     container_actions,
@@ -30,12 +32,13 @@ from krater.api.handlers import (
     versions,
     volumes,
 )
-from krater.api.handlers.missing import missing
 from krater.api.microversions import ALL, Versions
 from krater.api.requests import Handler
 from krater.api.router import Route
 from krater.api.schemas import actions as arguments
 from krater.api.schemas import answers
+from krater.api.schemas.capsule_answers import Capsule, CapsuleList
+from krater.api.schemas.capsules import CreateCapsule, DeleteCapsule
 from krater.api.schemas.containers import Create40, CreateQuery, DeleteQuery, Update
 from krater.api.schemas.images import PullImage
 from krater.api.schemas.networks import (
@@ -83,11 +86,6 @@ def _on_container(
         either,
         answer,
     )
-
-
-def _absent(method: str, path: str, what: str, versions: Versions = ALL) -> Route:
-    """An operation of the Container API that is not there yet."""
-    return Route(method, path, missing(what), 501, versions, summary=f"Not there yet: {what}.")
 
 
 DOCUMENTS = (
@@ -165,6 +163,26 @@ OPERATIONS = (
     ),
 )  # fmt: skip
 
+_CAPSULE = "/capsules/{capsule}"
+CAPSULES = (
+    Route("GET", "/capsules", capsules.list_all, rule="capsule:get_all", answer=CapsuleList),
+    Route(
+        "POST", "/capsules", capsule_creating.create, 202, rule="capsule:create", body=CreateCapsule, answer=Capsule
+    ),
+    Route("GET", _CAPSULE, capsules.show, rule="capsule:get", answer=Capsule),
+    Route("DELETE", _CAPSULE, capsules.delete, 204, rule="capsule:delete", query=DeleteCapsule),
+    Route("POST", f"{_CAPSULE}/start", capsules.start, 202, rule="capsule:start"),
+    Route("POST", f"{_CAPSULE}/stop", capsules.stop, 202, rule="capsule:stop", query=arguments.Timeout),
+    Route("POST", f"{_CAPSULE}/reboot", capsules.reboot, 202, rule="capsule:reboot", query=arguments.Timeout),
+    Route(
+        "GET", f"{_CAPSULE}/container_actions", capsules.list_actions, rule="capsule:actions",
+        answer=answers.ContainerActionList,
+    ),
+    Route(
+        "GET", f"{_CAPSULE}/container_actions/{{request}}", capsules.show_action, rule="capsule:actions",
+        answer=answers.ContainerActionDetail,
+    ),
+)  # fmt: skip
 
 IMAGES = (
     Route("GET", "/images", images.list_all, rule="image:get_all", answer=answers.ImageList),
@@ -210,11 +228,6 @@ NODES = (
         answer=answers.ZoneList,
     ),
 )  # fmt: skip
-
-ABSENT = (
-    *(_absent(method, "/capsules", "capsules") for method in ("GET", "POST")),
-    *(_absent(method, "/capsules/{capsule}", "capsules") for method in ("GET", "DELETE")),
-)
 
 QUOTAS = (
     Route("GET", "/quotas/{project}", quotas.show, rule="quota:get", answer=LimitsAnswer),
@@ -285,6 +298,7 @@ ROUTES: tuple[Route, ...] = (
     *DOCUMENTS,
     *CONTAINERS,
     *OPERATIONS,
+    *CAPSULES,
     *IMAGES,
     *OWN_IMAGES,
     *NODES,
@@ -293,5 +307,4 @@ ROUTES: tuple[Route, ...] = (
     *NETWORKS,
     *VOLUMES,
     *SECURITY_GROUPS,
-    *ABSENT,
 )

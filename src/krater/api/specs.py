@@ -35,17 +35,22 @@ _GREEK = (
 
 def default_name() -> str:
     """A name for a container whose user gave none, such as `omega-7-container`."""
-    return f"{random.choice(_GREEK)}-{random.randint(1, 24)}-container"  # noqa: S311
+    return f"{greek_name()}-container"
 
 
-def read_cpu(value: float | str, limits: LimitSettings) -> float:
-    """Cores, within the operator's limits."""
-    return _within("cpu", float(value), limits.minimum_cpus, limits.maximum_cpus, "cores")
+def greek_name() -> str:
+    """A short name, such as `omega-7`."""
+    return f"{random.choice(_GREEK)}-{random.randint(1, 24)}"  # noqa: S311
 
 
-def read_memory(value: int | str, limits: LimitSettings) -> int:
-    """MiB, within the operator's limits."""
-    return int(_within("memory", int(value), limits.minimum_memory, limits.maximum_memory, "MiB"))
+def read_cpu(value: float | str, limits: LimitSettings, place: str = "cpu", containers: int = 1) -> float:
+    """Cores, within the operator's limits for so many containers together."""
+    return _within(place, float(value), limits.minimum_cpus, limits.maximum_cpus * containers, "cores")
+
+
+def read_memory(value: int | str, limits: LimitSettings, place: str = "memory", containers: int = 1) -> int:
+    """MiB, within the operator's limits for so many containers together."""
+    return int(_within(place, int(value), limits.minimum_memory, limits.maximum_memory * containers, "MiB"))
 
 
 def read_resources(ask: CreateBase, limits: LimitSettings) -> Resources:
@@ -78,9 +83,9 @@ def read_image(name: str) -> str:
 def read_command(value: object) -> tuple[str, ...] | None:
     """A command: a list, or (at old versions) one string in a shell's quoting. An empty one is none."""
     if isinstance(value, str):
-        return _words(split_words("command", value))
+        return words(split_words("command", value))
     if isinstance(value, list):
-        return _words(value)
+        return words(value)
     return None
 
 
@@ -92,15 +97,17 @@ def split_words(field: str, text: str) -> list[str]:
         raise Invalid(f"{field}: cannot be split into words: {error}", field=field) from None
 
 
-def _words(words: Iterable[Scalar]) -> tuple[str, ...] | None:
-    return tuple(_text(word) for word in words) or None
+def words(values: Iterable[Scalar]) -> tuple[str, ...] | None:
+    """A list of words as texts. An empty one is none."""
+    return tuple(_text(value) for value in values) or None
 
 
 def _text(value: Scalar | None) -> str:
     return "" if value is None else str(value)
 
 
-def _texts(values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
+def texts(values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
+    """Labels and the like, as texts."""
     return {key: _text(value) for key, value in (values or {}).items()}
 
 
@@ -108,7 +115,7 @@ def _environment(values: Mapping[str, str] | None) -> dict[str, str]:
     for key in values or {}:
         if "=" in key:
             raise Invalid("environment: a name must not contain '='", field="environment", code=CODE)
-    return _texts(values)
+    return texts(values)
 
 
 def read_restart(ask: RestartPolicyAsk | None) -> RestartPolicy | None:
@@ -205,9 +212,9 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         image=read_image(ask.image),
         resources=resources,
         command=read_command(getattr(ask, "command", None)),
-        entrypoint=_words(getattr(ask, "entrypoint", None) or ()),
+        entrypoint=words(getattr(ask, "entrypoint", None) or ()),
         environment=_environment(ask.environment),
-        labels=_texts(ask.labels),
+        labels=texts(ask.labels),
         workdir=ask.workdir or None,
         interactive=ask.interactive is not UNSET and truth(ask.interactive),
         tty=has_tty(ask, minor),
@@ -247,7 +254,7 @@ def workload_spec(
         nets=nets,
         runtime=ask.runtime or None,
         availability_zone=ask.availability_zone,
-        hints=_texts(ask.hints),
+        hints=texts(ask.hints),
         host=host if isinstance(host, str) else None,
         security_groups=groups,
         exposed=read_exposed(ask.exposed_ports),

@@ -206,10 +206,15 @@ class OwnNetworks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VolumeAsk:
-    """A volume as the user wrote it: the id or name of one there is, or the `size` (GiB) of one to be made."""
+    """A volume as the user wrote it: the id or name of one there is, or the `size` (GiB) of one to be made.
+
+    One that is made with a `name` stays when its workload goes. `place` is where the request says so, for refusals.
+    """
 
     source: str | None = None
     size: int | None = None
+    name: str = ""
+    place: str = "mounts"
 
 
 class Volumes(Protocol):

@@ -99,6 +99,7 @@ class LimitSettings:
     minimum_disk: int = _option(1, "Least GiB of disk.", min=1)
     maximum_disk: int = _option(160, "Most GiB of disk.", min=1)
     default_disk: int = _option(0, "GiB of disk when none is asked for; 0 counts none.", min=0)
+    maximum_grace: int = _option(86400, "Most seconds that a capsule may give its processes to end.", min=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,3 +53,17 @@ def is_allowed(operation: str, status: str) -> bool:
     """Whether the table allows it. Operations that are not in the table are allowed in any status."""
     allowed = ALLOWED.get(operation)
     return allowed is None or status in allowed
+
+
+CAPSULE_ALLOWED: dict[str, frozenset[str]] = {
+    "start": frozenset({CREATED, STOPPED, ERROR}),
+    "stop": frozenset({CREATING, RUNNING, RESTARTING, PAUSED, ERROR}),
+    "reboot": frozenset({CREATED, RUNNING, STOPPED, RESTARTING, PAUSED, ERROR}),
+}
+"""The same for capsules as a whole, where the words mean that some members may still run, or do again."""
+
+
+def is_allowed_on_capsule(operation: str, status: str) -> bool:
+    """Whether this table allows it. Operations that are not in it are allowed in any status."""
+    allowed = CAPSULE_ALLOWED.get(operation)
+    return allowed is None or status in allowed

@@ -29,10 +29,14 @@ class MountRequest:
 
 @dataclass(frozen=True, slots=True)
 class VolumeClaim:
-    """A volume that a workload is to hold. One with a `size` (GiB) is made for the workload, and goes with it."""
+    """A volume that a workload is to hold. One with a `size` (GiB) is made for it.
+
+    That goes with the workload unless it has a `name`, which is made longer if it is taken by then.
+    """
 
     volume: str
     size: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Volume:
     """A disk of a project, `size` in GiB. `workload` holds it, or it is free ("").
 
     Its data are on `node` (None: it was never placed). `is_made` is true once the node said that it has them.
-    `auto_remove` ones were made for their workload and have no name. `failure` is why the node cannot remove it.
+    `auto_remove` ones go with the workload they were made for, and have no name. `failure` is why the node cannot
+    remove it.
     """
 
     id: str

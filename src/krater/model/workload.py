@@ -160,7 +160,8 @@ class WorkloadSpec:
     workload's own opens.
 
     `containers` are in the order to start them. From `whole` on are the fields of capsules: `whole` is what all of it
-    asks of its node, which is a limit of all together; `grace` is how long, in seconds, its processes have to end.
+    asks of its node, which is a limit of all together; `grace` is how long, in seconds, its processes have to end;
+    `volumes` are the names that its template has for volumes and files, by their ids.
     """
 
     containers: tuple[ContainerSpec, ...]
@@ -179,6 +180,7 @@ class WorkloadSpec:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     grace: float = 10.0
+    volumes: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_mounts(self) -> bool:

@@ -14,12 +14,12 @@ _MOST_NETWORKS, _MOST_GROUPS = 32, 64
 
 
 def join_groups(tx: Tx, workload: Workload) -> None:
-    """Have a new workload in the groups of its specification; makes the one for its exposed ports."""
+    """Have a new workload in the groups of its specification; makes the last one, if that is for its exposed ports."""
     groups, project = tx.security_groups, workload.project_id
     if workload.spec.security_groups is None:
         groups.ensure_default(project)
     if workload.spec.exposed:
-        (id,) = workload.security_groups
+        id = workload.security_groups[-1]
         groups.add(exposing_group(id, project, workload.id, workload.spec.exposed))
     groups.join(workload.id, workload.security_groups)
 

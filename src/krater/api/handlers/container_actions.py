@@ -28,7 +28,11 @@ async def list_all(request: Request) -> Answer:
         id = _container(tx, asking, ident)
         return tx.actions.list(asking.reach, id)
 
-    actions = await request.backing.store.read(look)
+    return listed(await request.backing.store.read(look))
+
+
+def listed(actions: list[Action]) -> Answer:
+    """Actions without their steps."""
     return found(ContainerActionList([ContainerAction(*_facts(action)) for action in actions]))
 
 
@@ -44,7 +48,11 @@ async def show(request: Request) -> Answer:
         except NotFound:
             raise NotFound(f"Action {request_id[:80]} could not be found.", code="resource-not-found") from None
 
-    action = await request.backing.store.read(look)
+    return detailed(request, await request.backing.store.read(look))
+
+
+def detailed(request: Request, action: Action) -> Answer:
+    """An action with its steps."""
     policies, caller = request.backing.policies, request.caller
     in_full = policies.allows(caller, "container:action:events", action.project_id, action.user_id)
     events = [

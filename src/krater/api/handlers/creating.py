@@ -31,7 +31,7 @@ from krater.api.specs import (
 from krater.errors import Invalid, NotFound, OverQuota
 from krater.model.network import NetRequest
 from krater.model.quota import Limits, Usage, exceeded
-from krater.model.workload import ContainerSpec, Desired, Intent, Kind, Resources, RestartPolicy
+from krater.model.workload import ContainerSpec, Desired, Intent, Kind, RestartPolicy
 from krater.store.interfaces import Tx, Workload
 
 
@@ -45,7 +45,7 @@ async def create(request: Request) -> Answer:
     asks = net_asks(ask.nets)
     request.require("container:create")
     groups = await _resolve_groups(request, ask)
-    await _check_quota(request, resources)
+    await check_quota(request, Usage.of(1, resources))
     _check_placing(request, ask)
     nets = await request.backing.networks.resolve(request.caller, asks)
     restart = _check_rest(request, ask)
@@ -108,13 +108,13 @@ async def _resolve_groups(request: Request, ask: CreateBase) -> tuple[str, ...] 
     return await groups_of(request).resolve(request.caller, ask.security_groups)
 
 
-async def _check_quota(request: Request, resources: Resources) -> None:
+async def check_quota(request: Request, usage: Usage) -> None:
     """Refuse early, before networks are looked up. What counts is the charge in the transaction."""
     project, defaults = request.caller.project_id, request.backing.settings.quota.limits
     limits, used = await request.backing.store.read(
         lambda tx: (tx.quotas.limits(project, defaults), tx.quotas.usage(project))
     )
-    reason = exceeded(limits, used, Usage.of(1, resources))
+    reason = exceeded(limits, used, usage)
     if reason is not None:
         raise OverQuota(f"Quota exceeded for {reason}")
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from krater.api.schemas.fields import (
     Boolean,
+    BooleanExtended,
     Cpu,
     Digits,
     Environment,
@@ -210,3 +211,15 @@ class Template(Struct, forbid_unknown_fields=True, rename="camel", kw_only=True)
     capsule_version: Annotated[Literal["beta", "Beta"], Meta(description="beta or Beta")] | None = None
     restart_policy: RestartName | None = None
     availability_zone: ShortText | None = None
+
+
+class CreateCapsule(Struct, forbid_unknown_fields=True):
+    """A new capsule."""
+
+    template: Annotated[Template | str, Meta(description="an object, or a text of JSON or YAML that holds one")]
+
+
+class DeleteCapsule(Struct):
+    """The query of DELETE of a capsule. Other keys mean nothing."""
+
+    all_projects: BooleanExtended = False

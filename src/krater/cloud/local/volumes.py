@@ -1,6 +1,6 @@
 """Volumes from Krater's own store: rows here, files of fixed size on the nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import uuid4
 
 from krater.clock import Now, utc_now
@@ -10,6 +10,8 @@ from krater.errors import Conflict, Invalid, NotFound, OverQuota
 from krater.model.quota import UNLIMITED
 from krater.model.volume import Volume, VolumeClaim
 from krater.store.interfaces import Scope, Store, Tx
+
+_LONGEST_NAME = 255
 
 
 class LocalVolumes:
@@ -33,22 +35,28 @@ class LocalVolumes:
 
     def _claim(self, tx: Tx, caller: Caller, ask: VolumeAsk) -> VolumeClaim:
         if ask.source is None:
-            return VolumeClaim(str(uuid4()), check_size("mounts", ask.size or 0, self._settings))
-        volume = tx.volumes.get(Scope(caller.project_id), ask.source)
+            return VolumeClaim(str(uuid4()), check_size(ask.place, ask.size or 0, self._settings), ask.name)
+        try:
+            volume = tx.volumes.get(Scope(caller.project_id), ask.source)
+        except (NotFound, Conflict) as error:
+            raise type(error)(f"{ask.place}: {error.message}", code=error.code) from None
         if volume.is_removing:
-            raise NotFound(f"There is no volume {ask.source}.", code="volume-not-found")
+            raise NotFound(f"{ask.place}: There is no volume {ask.source}.", code="volume-not-found")
         if volume.workload:
-            raise _in_use(ask.source)
+            raise _in_use(ask.source, ask.place)
         return VolumeClaim(volume.id)
 
     def reserve(self, tx: Tx, project: str, workload: str, claims: Sequence[VolumeClaim]) -> None:
         """Hold what is there, and add rows for what is not."""
         new = [claim for claim in claims if claim.size]
         check_room(tx, self._settings, project, [claim.size for claim in new])
+        taken = {volume.name for volume in tx.volumes.list(Scope(project))} if new else set()
         for claim in new:
+            name = _free_name(claim, taken)
             tx.volumes.add(
-                Volume(claim.volume, "", project, claim.size, self._now(), auto_remove=True, workload=workload)
+                Volume(claim.volume, name, project, claim.size, self._now(), auto_remove=not name, workload=workload)
             )
+            taken.add(name)
         for claim in claims:
             if not claim.size:
                 self._hold(tx, project, claim.volume, workload)
@@ -112,5 +120,13 @@ def check_room(
             raise OverQuota(f"Quota exceeded for {word}: {have} in use, {want} asked for, {limit} allowed")
 
 
-def _in_use(ident: str) -> Invalid:
-    return Invalid(f"mounts: volume {ident} is in use by another container", field="mounts", code="volume-in-use")
+def _free_name(claim: VolumeClaim, taken: Collection[str]) -> str:
+    """Its name; if another volume has that, with the beginning of its id."""
+    if not claim.name or claim.name not in taken:
+        return claim.name
+    more = f"-{claim.volume[:8]}"
+    return f"{claim.name[: _LONGEST_NAME - len(more)]}{more}"
+
+
+def _in_use(ident: str, place: str = "mounts") -> Invalid:
+    return Invalid(f"{place}: volume {ident} is in use by another container", field="mounts", code="volume-in-use")
