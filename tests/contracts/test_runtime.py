@@ -32,6 +32,7 @@ class Node(Protocol):
     async def engine(self) -> Engine: ...
     async def crashed(self, engine: Engine) -> Engine: ...
     def private(self) -> AbstractContextManager[tuple[str, Login]]: ...
+    def left(self) -> list[str]: ...
     async def clear(self) -> None: ...
 
 
@@ -60,6 +61,10 @@ class FakeNode:
         images.registry[name] = replace(images.registry["docker.io/library/busybox:latest"], name=name)
         images.logins[name] = login
         yield name, login
+
+    def left(self) -> list[str]:
+        """All that there is of containers and groups."""
+        return [*self._world.containers, *self._world.groups]
 
     async def clear(self) -> None:
         """Nothing is left."""

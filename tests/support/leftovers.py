@@ -49,7 +49,8 @@ def _processes(server: Server) -> list[str]:
 
 def _mounts(server: Server) -> list[str]:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [f"mount {point}" for point in points if point.startswith(f"{server.directory}/engine/containers/")]
+    below = tuple(f"{server.directory}/engine/{directory}/" for directory in ("containers", "groups"))
+    return [f"mount {point}" for point in points if point.startswith(below)]
 
 
 def _cards(server: Server) -> list[str]:
@@ -69,7 +70,8 @@ def _control_groups(server: Server) -> list[str]:
 
 
 def _directories(server: Server) -> list[str]:
-    return [f"directory {path}" for path in (server.directory / "engine" / "containers").glob("*")]
+    found = (server.directory / "engine").glob("*/*")
+    return [f"directory {path}" for path in found if path.parent.name in ("containers", "groups")]
 
 
 def _volumes(server: Server) -> list[str]:

@@ -132,6 +132,13 @@ class OciNode:
         """Control groups of its containers."""
         return [p for p in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}/*") if p.is_dir()]
 
+    def left(self) -> list[str]:
+        """All that there is of containers and groups of containers, but for logs."""
+        files = [
+            str(path) for name in ("containers", "groups", "crun") for path in (self.directory / "e" / name).iterdir()
+        ]
+        return [*self.processes(), *self.mounts(), *map(str, self.groups()), *files]
+
     async def clear(self) -> None:
         """Remove every container, stop the image store, remove the directory."""
         for opened in self._opened:

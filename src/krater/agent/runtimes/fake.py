@@ -53,6 +53,7 @@ class FakeRuntime:
         await self._effect("open", "")
         for name in [name for name, c in self.world.containers.items() if not c.is_whole]:
             del self.world.containers[name]
+        self.world.sweep_groups()
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -235,6 +236,7 @@ class FakeRuntime:
                 self.world.end(container, KILLED, self._now)
                 self._hook("during", "remove", container)
             self.world.containers.pop(container, None)
+            self.world.sweep_groups()
             self.world.tell(container)
         with suppress(FileNotFoundError):
             os.utime(Path(self.log_path(container)).parent)
@@ -255,7 +257,8 @@ class FakeRuntime:
     async def exec(self, container: str, command: tuple[str, ...], timeout: float, limit: int) -> ExecResult:
         """As a process of its own."""
         await self._effect("exec", container)
-        program = program_of(command, self._running(container).seen.attempt)
+        found = self._running(container)
+        program = found.ipc.program(command) or program_of(command, found.seen.attempt)
         if program.refusal is not None:
             raise Invalid(program.refusal)
         if program.seconds is None or program.seconds > timeout:
@@ -295,7 +298,7 @@ class FakeRuntime:
     async def stats(self, container: str) -> Stats:
         """Always a little."""
         found = self._running(container)
-        limit = (found.seen.memory or 0) << 20
+        limit = found.memory_limit
         return Stats(1.0, min(4 << 20, limit), limit, 0, 0, 0, 0)
 
     async def pack(self, container: str, path: str, limit: int) -> FakePacked:
@@ -360,6 +363,7 @@ class FakeRuntime:
         world.starts[seen.id, seen.rebuild, seen.run, seen.attempt] += 1
         found.seen = replace(seen, state=ContainerState.RUNNING, pid=world.next_pid(), started_at=now)
         found.ended.clear()
+        found.ipc = world.ipc_of(found.config)
         if program.output and world.logs:
             _write_log(self.log_path(seen.id), program.output, now.isoformat())
         clock = self._now

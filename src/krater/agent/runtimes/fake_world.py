@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from krater.agent.runtimes.fake_files import FakeFiles
+from krater.agent.runtimes.fake_groups import FakeIpc
 from krater.agent.runtimes.fake_images import FakeImages
 from krater.agent.runtimes.fake_programs import Program, program_of
 from krater.agent.runtimes.fake_streams import FakeProcess
@@ -35,16 +36,26 @@ class FakeContainer:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     files: FakeFiles = field(default_factory=FakeFiles)
     process: FakeProcess | None = None
+    ipc: FakeIpc = field(default_factory=lambda: FakeIpc(0))
+
+    @property
+    def memory_limit(self) -> int:
+        """In bytes; of its own limit and its group's the smaller."""
+        group = self.config.group
+        limits = (self.seen.memory, None if group is None else group.memory)
+        return min((limit for limit in limits if limit), default=0) << 20
 
 
 class FakeEngineWorld:
     """What would be in the kernel and on the disk. `starts` and `kills` count, for those who judge an agent.
 
+    `groups` are there from the first start in one to the removal of its last container.
     `latency` is the seconds that every effect takes; `logs` is a directory, or "" for no logs.
     """
 
     def __init__(self, *, logs: str = "", latency: float = 0.0) -> None:
         self.containers: dict[str, FakeContainer] = {}
+        self.groups: dict[str, FakeIpc] = {}
         self.images = FakeImages()
         self.logs = logs
         self.latency = latency
@@ -66,6 +77,17 @@ class FakeEngineWorld:
         if found.process is not None:
             found.process.end(exit_code)
         self.tell(container)
+
+    def ipc_of(self, config: ContainerConfig) -> FakeIpc:
+        """What a process that starts now joins: its group's, which the first one makes, or one of its own."""
+        made = FakeIpc(self.next_pid())
+        return made if config.group is None else self.groups.setdefault(config.group.id, made)
+
+    def sweep_groups(self) -> None:
+        """Forget groups that no container is in."""
+        used = {c.config.group.id for c in self.containers.values() if c.config.group is not None}
+        for group in set(self.groups) - used:
+            del self.groups[group]
 
     def tell(self, container: str) -> None:
         """Have everybody who listens know that it changed."""
@@ -90,7 +112,7 @@ def new_container(config: ContainerConfig, facts: ImageFacts) -> FakeContainer:
         image_digest=facts.digest,
         command=command,
         entrypoint=entrypoint,
-        cpu=spec.resources.cpu,
-        memory=spec.resources.memory,
+        cpu=spec.limit.cpu,
+        memory=spec.limit.memory,
     )
     return FakeContainer(config, seen, program_of((*entrypoint, *command)))

@@ -14,7 +14,7 @@ from krater.agent.runtimes.oci import spec
 from krater.agent.runtimes.oci.cgroups import Cgroups
 from krater.agent.runtimes.oci.conmon import find_monitors
 from krater.agent.runtimes.oci.crun import OciProgram
-from krater.agent.runtimes.oci.layout import ContainerPaths
+from krater.agent.runtimes.oci.layout import ContainerPaths, GroupPaths
 from krater.agent.runtimes.oci.mounts import mount_rootfs, unmount_rootfs
 from krater.agent.runtimes.oci.processes import Identity, reap, send_signal
 from krater.agent.runtimes.oci.rooted import ensure_directory, find_user
@@ -41,7 +41,14 @@ def make(paths: ContainerPaths, lowers: tuple[str, ...]) -> None:
     os.chown(paths.upper, root.st_uid, root.st_gid)
 
 
-def write(record: ContainerRecord, paths: ContainerPaths, host: spec.HostFacts, seccomp: Filter, netns: str) -> None:
+def write(
+    record: ContainerRecord,
+    paths: ContainerPaths,
+    host: spec.HostFacts,
+    seccomp: Filter,
+    netns: str,
+    shared: GroupPaths | None = None,
+) -> None:
     """Mount the root filesystem and write all that the OCI runtime reads. Idempotent."""
     config, image = record.config, record.image
     furnish(record, paths)
@@ -49,7 +56,7 @@ def write(record: ContainerRecord, paths: ContainerPaths, host: spec.HostFacts, 
     where = spec.workdir(config.spec, image)
     if where != "/" and not _is_below_a_mount(where, config):
         ensure_directory(paths.rootfs, where)
-    document = spec.build(config, image, user, paths, host, seccomp, netns)
+    document = spec.build(config, image, user, paths, host, seccomp, netns, shared)
     _write_in_place(f"{paths.bundle}/config.json", msgspec.json.encode(document))
     _fresh_run(paths)
 
@@ -85,7 +92,12 @@ def _fresh_run(paths: ContainerPaths) -> None:
 
 
 def clear(
-    container: str, last: ProcessRecord | None, paths: ContainerPaths, cgroups: Cgroups, program: OciProgram
+    container: str,
+    cgroup: str,
+    last: ProcessRecord | None,
+    paths: ContainerPaths,
+    cgroups: Cgroups,
+    program: OciProgram,
 ) -> None:
     """Leave nothing of the last start: no process, no monitor, no control group, no record of the OCI runtime."""
     monitors: list[Identity] = []
@@ -94,10 +106,10 @@ def clear(
     elif last is not None and last.error is None:  # we died while starting it: its monitor may still be at it
         monitors = find_monitors(paths.bundle)
         _end(monitors)
-    cgroups.kill(container)
+    cgroups.kill(cgroup)
     if not _await(monitors, ENDS_WITHIN):
         _end(monitors)
-    cgroups.remove(container)
+    cgroups.remove(cgroup)
     program.forget(container)
 
 

@@ -1,7 +1,8 @@
 """Control groups of containers, version 1 and 2: what they use, their limits, freezing, killing, removing.
 
-Reading and writing a few files of the kernel; all of it is quick. A container's group is `/PARENT/ID` in every
-hierarchy. What is gone already counts as done.
+Reading and writing a few files of the kernel; all of it is quick. A container's group is `/PARENT/NAME` in every
+hierarchy, where NAME is its id or, of one that shares limits with others, that of their group and its own: `GROUP/ID`.
+What is gone already counts as done.
 """
 
 import errno
@@ -19,6 +20,7 @@ from krater.errors import Temporary
 ROOT: Final = "/sys/fs/cgroup"
 MIB: Final = 1024 * 1024
 PERIOD: Final = 100_000
+SMALLEST_QUOTA: Final = 1000
 KILL_WITHIN: Final = 5.0
 UNLIMITED: Final = 1 << 60
 
@@ -45,9 +47,11 @@ class Cgroups(Protocol):
     def freeze(self, name: str, frozen: bool) -> None: ...
     def oom_kills(self, name: str) -> int: ...
     def usage(self, name: str) -> Usage: ...
-    def limit(self, name: str, cpu: float, memory: int) -> None: ...
+    def limit(self, name: str, cpu: float, memory: int, share: float | None = None) -> None: ...
     def kill(self, name: str) -> None: ...
     def remove(self, name: str) -> None: ...
+    def remove_empty(self, name: str) -> bool: ...
+    def find(self, container: str) -> str: ...
 
 
 def detect(parent: str) -> Cgroups:
@@ -109,6 +113,38 @@ def _remove(directory: str) -> None:
                 time.sleep(0.002)
                 continue
             break
+
+
+def _remove_empty(directory: str) -> bool:
+    """Remove a group that has none below it; False when it has."""
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise Temporary(f"cannot remove the control group: {error.strerror}") from error
+    return True
+
+
+def _find(directory: str, container: str) -> str:
+    """The name of a container's group, by looking at what is there."""
+    if not os.path.isdir(f"{directory}/{container}"):
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(directory):
+                if entry.is_dir() and os.path.isdir(f"{entry.path}/{container}"):
+                    return f"{entry.name}/{container}"
+    return container
+
+
+def _shares(cores: float) -> int:
+    return max(2, round(cores * 1024)) if cores else 1024
+
+
+def _quota(cpu: float) -> int:
+    """Microseconds of a period; the kernel takes no less than one millisecond."""
+    return max(SMALLEST_QUOTA, round(cpu * PERIOD))
 
 
 def _kill_all(directory: str) -> None:
@@ -176,14 +212,14 @@ class Version2:
             written += _number(values.get("wbytes", ""))
         return Usage(cpu, memory, _number(_read(f"{group}/memory.max")), read, written)
 
-    def limit(self, name: str, cpu: float, memory: int) -> None:
-        """Set new limits; 0 is none."""
+    def limit(self, name: str, cpu: float, memory: int, share: float | None = None) -> None:
+        """Set new limits; 0 is none. `share` is how many cores it counts for beside others: `cpu`, if not told."""
         group = self._at(name)
         if memory and _number(_read(f"{group}/memory.current")) > memory * MIB:
             raise Temporary(f"the container uses more than {memory} MiB of memory now")  # the kernel would kill it
-        shares = max(2, round(cpu * 1024)) if cpu else 1024
+        shares = _shares(cpu if share is None else share)
         try:
-            _write(f"{group}/cpu.max", f"{round(cpu * PERIOD) if cpu else 'max'} {PERIOD}")
+            _write(f"{group}/cpu.max", f"{_quota(cpu) if cpu else 'max'} {PERIOD}")
             _write(f"{group}/cpu.weight", str(1 + (shares - 2) * 9999 // 262142))
             _write(f"{group}/memory.max", str(memory * MIB) if memory else "max")
             if os.path.exists(f"{group}/memory.swap.max"):
@@ -200,6 +236,14 @@ class Version2:
     def remove(self, name: str) -> None:
         """Remove the group; it must be empty, or about to be."""
         _remove(self._at(name))
+
+    def remove_empty(self, name: str) -> bool:
+        """Remove a group of groups if there is none in it any more; whether it is gone."""
+        return _remove_empty(self._at(name))
+
+    def find(self, container: str) -> str:
+        """The name of the group of a container of which nothing is written down."""
+        return _find(self._parent, container)
 
 
 class Version1:
@@ -259,13 +303,13 @@ class Version1:
         cpu = _number(_read(f"{self._at('cpuacct', name)}/cpuacct.usage"))
         return Usage(cpu, memory, 0 if limit >= UNLIMITED else limit, read, written)
 
-    def limit(self, name: str, cpu: float, memory: int) -> None:
-        """Set new limits; 0 is none."""
+    def limit(self, name: str, cpu: float, memory: int, share: float | None = None) -> None:
+        """Set new limits; 0 is none. `share` is how many cores it counts for beside others: `cpu`, if not told."""
         group = self._at("cpu", name)
         try:
             _write(f"{group}/cpu.cfs_period_us", str(PERIOD))
-            _write(f"{group}/cpu.cfs_quota_us", str(round(cpu * PERIOD) if cpu else -1))
-            _write(f"{group}/cpu.shares", str(max(2, round(cpu * 1024)) if cpu else 1024))
+            _write(f"{group}/cpu.cfs_quota_us", str(_quota(cpu) if cpu else -1))
+            _write(f"{group}/cpu.shares", str(_shares(cpu if share is None else share)))
             self._limit_memory(self._at("memory", name), memory * MIB if memory else -1)
         except OSError as error:
             raise _refused(error, memory) from error
@@ -290,3 +334,11 @@ class Version1:
         """Remove the group from every hierarchy; it must be empty, or about to be."""
         for hierarchy in self._hierarchies:
             _remove(f"{hierarchy}/{self._parent}/{name}")
+
+    def remove_empty(self, name: str) -> bool:
+        """Remove a group of groups from every hierarchy where there is none in it any more; whether it is gone."""
+        return all([_remove_empty(f"{hierarchy}/{self._parent}/{name}") for hierarchy in self._hierarchies])
+
+    def find(self, container: str) -> str:
+        """The name of the group of a container of which nothing is written down."""
+        return _find(f"{ROOT}/freezer/{self._parent}", container)

@@ -15,7 +15,7 @@ import msgspec
 
 from krater.agent.runtimes.interfaces import ExecResult, ProcessTable, Stats
 from krater.agent.runtimes.oci import ps
-from krater.agent.runtimes.oci.cgroups import Cgroups, Usage
+from krater.agent.runtimes.oci.cgroups import MIB, Cgroups, Usage
 from krater.agent.runtimes.oci.layout import ContainerPaths
 from krater.agent.runtimes.oci.lifecycle import Machinery
 from krater.agent.runtimes.oci.processes import Identity, send_signal
@@ -70,7 +70,8 @@ class LiveConsole:
         if not command:
             raise Invalid("command: there is nothing to run", field="command")
         running = self.running(container)
-        if self._with.cgroups.frozen(container):
+        cgroup = running.record.cgroup
+        if self._with.cgroups.frozen(cgroup):
             raise Conflict("the container is paused")
         name = f"{running.paths.run}/exec-{uuid4()}"
         with process_document(running.paths, command) as document:
@@ -88,22 +89,21 @@ class LiveConsole:
             except TimeoutError:
                 raise Conflict(f"the command did not end within {timeout:g} seconds and was killed") from None
             finally:
-                complaint = await self._with.threads.run(self._finish, container, name, program)
+                complaint = await self._with.threads.run(self._finish, cgroup, name, program)
         if complaint is not None:
             return not_started(command[0], complaint)
         return ExecResult(program.output, code, program.truncated)
 
-    def _finish(self, container: str, name: str, program: Program) -> str | None:
+    def _finish(self, cgroup: str, name: str, program: Program) -> str | None:
         """Kill what a command that is not waited for any more has running; tell what the OCI runtime complained of."""
         if program.running:
-            kill_family(self._with.cgroups, container, program.pid)
+            kill_family(self._with.cgroups, cgroup, program.pid)
             program.kill()
         return complaint_in(name)
 
     async def top(self, container: str, ps_args: str) -> ProcessTable:
         """Its processes, as ps of the host sees them."""
-        self.running(container)
-        pids = self._with.cgroups.pids(container)
+        pids = self._with.cgroups.pids(self.running(container).record.cgroup)
         path = shutil.which("ps")
         if path is None:
             raise Unsupported("the node has no ps")
@@ -118,31 +118,37 @@ class LiveConsole:
 
     async def stats(self, container: str) -> Stats:
         """Its use of resources since the reading before, or since a moment ago."""
-        process = self.running(container).process
+        running = self.running(container)
+        process, cgroup, group = running.process, running.record.cgroup, running.record.config.group
         earlier = self._readings.get(container)
         if earlier is None or earlier[0] != process:
-            earlier = (process, time.monotonic(), self._with.cgroups.usage(container).cpu)
+            earlier = (process, time.monotonic(), self._with.cgroups.usage(cgroup).cpu)
         # several who ask at once share readings: over an instant a share of a core says nothing
         await asyncio.sleep(max(0.0, earlier[1] + FIRST_SAMPLE - time.monotonic()))
-        usage, (received, sent) = await self._with.threads.run(self._read, container, process)
+        usage, (received, sent) = await self._with.threads.run(self._read, cgroup, process)
         now = time.monotonic()
         self._readings[container] = (process, now, usage.cpu)
         return Stats(
             cpu_percent=max(0.0, (usage.cpu - earlier[2]) / 1e7 / max(now - earlier[1], 1e-3)),
             memory_used=usage.memory,
-            memory_limit=usage.memory_limit or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            memory_limit=_smallest(usage.memory_limit, group.memory * MIB if group is not None else 0),
             block_read=usage.read,
             block_written=usage.written,
             net_received=received,
             net_sent=sent,
         )
 
-    def _read(self, container: str, process: Identity) -> tuple[Usage, tuple[int, int]]:
-        return self._with.cgroups.usage(container), network_bytes(process.pid)
+    def _read(self, cgroup: str, process: Identity) -> tuple[Usage, tuple[int, int]]:
+        return self._with.cgroups.usage(cgroup), network_bytes(process.pid)
 
     def forget(self, container: str) -> None:
         """Keep no reading of a container that is gone."""
         self._readings.pop(container, None)
+
+
+def _smallest(*limits: int) -> int:
+    """The limit that counts, in bytes; what the machine has where there is none."""
+    return min((limit for limit in limits if limit), default=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def network_bytes(pid: int) -> tuple[int, int]:
@@ -180,18 +186,18 @@ def process_document(
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def kill_family(cgroups: Cgroups, container: str, pid: int) -> None:
+def kill_family(cgroups: Cgroups, cgroup: str, pid: int) -> None:
     """Kill all that a process has started inside a container, and whoever shares a session with that."""
     offspring = _offspring(pid)
-    inside = set(cgroups.pids(container))
+    inside = set(cgroups.pids(cgroup))
     for member in offspring | _sessions(offspring & inside, inside):
         with suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)
 
 
-def kill_session(cgroups: Cgroups, container: str, pid: int) -> None:
+def kill_session(cgroups: Cgroups, cgroup: str, pid: int) -> None:
     """Kill a process, if it is inside the container, with all that it started and that shares its session."""
-    inside = set(cgroups.pids(container))
+    inside = set(cgroups.pids(cgroup))
     if pid not in inside:
         return
     family = {pid} | (_offspring(pid) & inside)

@@ -24,10 +24,11 @@ from krater.agent.runtimes.oci.console import (
     not_started,
     process_document,
 )
+from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import Machinery
 from krater.agent.runtimes.oci.outputs import Outputs, Piece, take_from, write_all
 from krater.agent.runtimes.oci.processes import Identity, identify
-from krater.agent.runtimes.oci.state import KILLED
+from krater.agent.runtimes.oci.state import KILLED, ContainerRecord, Shelf
 from krater.agent.runtimes.oci.terminals import TerminalSocket, set_size
 from krater.errors import Conflict, Invalid, KraterError, Temporary
 from krater.model.frames import STDERR, STDOUT
@@ -50,11 +51,11 @@ class ExecutedStream:
     """Implements `Stream` for a command. `status` is the exit status of the OCI runtime, which is the command's."""
 
     def __init__(
-        self, machinery: Machinery, container: str, name: str, command: str, pid: int, status: asyncio.Future[int]
+        self, machinery: Machinery, cgroup: str, name: str, command: str, pid: int, status: asyncio.Future[int]
     ) -> None:
         self.tty = False
         self._with = machinery
-        self._container = container
+        self._cgroup = cgroup
         self._name = name
         self._command = command
         self._pid = pid
@@ -87,7 +88,7 @@ class ExecutedStream:
             return found
         self._code = await asyncio.shield(self.status)
         self._told = True
-        if self._code == _LOST and not self._with.cgroups.pids(self._container):
+        if self._code == _LOST and not self._with.cgroups.pids(self._cgroup):
             self._code = KILLED
             return ()
         why = await self._with.threads.run(complaint_in, self._name)
@@ -137,7 +138,7 @@ class ExecutedStream:
 
     def _leave_nothing(self) -> None:
         if not self.status.done():
-            kill_family(self._with.cgroups, self._container, self._pid)
+            kill_family(self._with.cgroups, self._cgroup, self._pid)
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         for kind in ("pid", "log", "sock"):
@@ -158,24 +159,25 @@ class Executions:
         """Start one. Its failure to start is what it says, and its exit code, as with a shell."""
         if not command:
             raise Invalid("command: there is nothing to run", field="command")
-        paths = self._console.running(container).paths
-        if self._with.cgroups.frozen(container):
+        running = self._console.running(container)
+        paths, record = running.paths, running.record
+        if self._with.cgroups.frozen(record.cgroup):
             raise Conflict("the container is paused")
         name = f"{paths.run}/exec-{self._us.pid}-{self._us.ticks}-{uuid4().hex[:12]}"
         with ExitStack() as ours, ExitStack() as held:
             document = ours.enter_context(process_document(paths, command, tty, size))
             start = self._at_terminal if tty else self._over_pipes
-            stream = await start(container, name, command[0], document, held)
+            stream = await start(record, name, command[0], document, held)
             stream.keep(ours.pop_all())
         return stream
 
-    def _arguments(self, container: str, name: str, document: str, *more: str) -> list[str]:
+    def _arguments(self, record: ContainerRecord, name: str, document: str, *more: str) -> list[str]:
         program = self._with.program
         head = [program.path, *program.arguments, f"--log={name}.log", "exec"]
-        return [*head, f"--process={document}", f"--pid-file={name}.pid", *more, container]
+        return [*head, f"--process={document}", f"--pid-file={name}.pid", *more, record.config.id]
 
     async def _over_pipes(
-        self, container: str, name: str, command: str, document: str, held: ExitStack
+        self, record: ContainerRecord, name: str, command: str, document: str, held: ExitStack
     ) -> ExecutedStream:
         theirs_in, ours_in = os.pipe2(os.O_CLOEXEC)
         ours_out, theirs_out = os.pipe2(os.O_CLOEXEC)
@@ -185,9 +187,9 @@ class Executions:
         _enlarge(ours_out, ours_in)
         ends = _Ends(ours_in, {ours_out: STDOUT, ours_err: STDERR})
         try:
-            arguments = self._arguments(container, name, document)
+            arguments = self._arguments(record, name, document)
             stream = await self._spawn(
-                container, name, command, arguments, {0: theirs_in, 1: theirs_out, 2: theirs_err}
+                record.cgroup, name, command, arguments, {0: theirs_in, 1: theirs_out, 2: theirs_err}
             )
         except BaseException:
             for descriptor in (ours_in, ours_out, ours_err):
@@ -197,13 +199,13 @@ class Executions:
         return stream
 
     async def _at_terminal(
-        self, container: str, name: str, command: str, document: str, held: ExitStack
+        self, record: ContainerRecord, name: str, command: str, document: str, held: ExitStack
     ) -> ExecutedStream:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         held.callback(os.close, null)
         terminals = held.enter_context(TerminalSocket(f"{name}.sock"))
-        arguments = self._arguments(container, name, document, f"--console-socket={terminals.name}")
-        stream = await self._spawn(container, name, command, arguments, {0: null, 1: null, 2: null})
+        arguments = self._arguments(record, name, document, f"--console-socket={terminals.name}")
+        stream = await self._spawn(record.cgroup, name, command, arguments, {0: null, 1: null, 2: null})
         try:
             async with asyncio.timeout(TERMINAL_WITHIN):
                 terminal = await terminals.terminal(stream.status)
@@ -218,10 +220,10 @@ class Executions:
         return stream
 
     async def _spawn(
-        self, container: str, name: str, command: str, arguments: list[str], descriptors: dict[int, int]
+        self, cgroup: str, name: str, command: str, arguments: list[str], descriptors: dict[int, int]
     ) -> ExecutedStream:
         pid = await self._with.launcher.spawn(arguments, os.path.dirname(name), descriptors=descriptors)
-        return ExecutedStream(self._with, container, name, command, pid, _status_of(pid))
+        return ExecutedStream(self._with, cgroup, name, command, pid, _status_of(pid))
 
 
 def _enlarge(*pipes: int) -> None:
@@ -248,9 +250,9 @@ def _status_of(pid: int) -> asyncio.Future[int]:
     return status
 
 
-def sweep(containers: str, cgroups: Cgroups) -> None:
+def sweep(layout: Layout, shelf: Shelf, cgroups: Cgroups) -> None:
     """End the commands that earlier lives of ours have left running. Those of one that still lives stay."""
-    for file in Path(containers).glob("*/run/exec-*.*"):
+    for file in Path(layout.containers).glob("*/run/exec-*.*"):
         parts = file.name.split("-")
         if len(parts) != 4 or not parts[1].isdigit() or not parts[2].isdigit():
             continue
@@ -258,5 +260,7 @@ def sweep(containers: str, cgroups: Cgroups) -> None:
             continue
         text = file.read_text(errors="replace").strip() if file.suffix == ".pid" else ""
         if text.isdigit():
-            kill_session(cgroups, file.parent.parent.name, int(text))
+            container = file.parent.parent.name
+            record = shelf.read(layout.container(container).record, ContainerRecord)
+            kill_session(cgroups, cgroups.find(container) if record is None else record.cgroup, int(text))
         file.unlink(missing_ok=True)

@@ -9,6 +9,9 @@ DIRECTORY/
                             etc/             hosts, hostname, resolv.conf as the container sees them
                             bundle/          config.json for the OCI runtime; conmon's attach, ctl, winsz
                             run/             pid, exit, oom: what conmon writes of the last start
+  groups/ID/                what the containers of a group share while there are any
+                            ipc              their ipc namespace: mounted here, so that it needs no process
+                            shm/             their /dev/shm
   grants/                   who was given which images by a registry that asks for a login
   crun/                     the OCI runtime's own state
   logs/ID/container.log     outlives the container; rotated ones beside it with .1, .2, ...
@@ -63,6 +66,21 @@ class ContainerPaths:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupPaths:
+    """What the containers of a group share."""
+
+    directory: str
+
+    @property
+    def ipc(self) -> str:
+        return f"{self.directory}/ipc"
+
+    @property
+    def shm(self) -> str:
+        return f"{self.directory}/shm"
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The engine's directory."""
 
@@ -86,6 +104,10 @@ class Layout:
         return f"{self.root}/containers"
 
     @property
+    def groups(self) -> str:
+        return f"{self.root}/groups"
+
+    @property
     def runtime_state(self) -> str:
         return f"{self.root}/crun"
 
@@ -96,3 +118,7 @@ class Layout:
     def container(self, container: str) -> ContainerPaths:
         """The files of one container, whether it exists or not."""
         return ContainerPaths(f"{self.containers}/{container}", f"{self.logs}/{container}")
+
+    def group(self, group: str) -> GroupPaths:
+        """What a group's containers share, whether it exists or not."""
+        return GroupPaths(f"{self.groups}/{group}")

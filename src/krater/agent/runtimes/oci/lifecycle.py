@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +18,7 @@ from krater.agent.runtimes.oci.archives import Place
 from krater.agent.runtimes.oci.cgroups import Cgroups
 from krater.agent.runtimes.oci.conmon import Conmon, CreateFailed, Monitored
 from krater.agent.runtimes.oci.crun import OciProgram
+from krater.agent.runtimes.oci.groups import Groups
 from krater.agent.runtimes.oci.images.store import ReadyImage
 from krater.agent.runtimes.oci.launcher import Launcher
 from krater.agent.runtimes.oci.layout import ContainerPaths, Layout
@@ -25,7 +26,7 @@ from krater.agent.runtimes.oci.mounts import unmount_rootfs
 from krater.agent.runtimes.oci.processes import Identity, ended, send_signal, signal_has_effect
 from krater.agent.runtimes.oci.programs import started
 from krater.agent.runtimes.oci.seccomp import Filter
-from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, read_ending, write_file
+from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, note_out_of_memory, read_ending
 from krater.agent.runtimes.oci.threads import Threads
 from krater.agent.runtimes.oci.watch import Watch
 from krater.errors import Conflict, NotFound, Permanent, Temporary
@@ -44,6 +45,7 @@ class Machinery:
     layout: Layout
     shelf: Shelf
     cgroups: Cgroups
+    groups: Groups
     program: OciProgram
     conmon: Conmon
     launcher: Launcher
@@ -103,20 +105,21 @@ class Lifecycle:
             finally:
                 await asyncio.shield(asyncio.ensure_future(self._let_go(container, holding)))
 
-    async def _hold(self, container: str, paths: ContainerPaths) -> bool:
-        """Freeze what runs; whether there was anything to freeze."""
-        use, (_, last) = self._with, self._records(paths)
+    async def _hold(self, container: str, paths: ContainerPaths) -> str | None:
+        """Freeze what runs; the name of what was frozen, if there was anything to freeze."""
+        use, (record, last) = self._with, self._records(paths)
         runs = last is not None and last.process is not None and last.boot == use.boot and last.process.alive
-        if not runs or await use.threads.run(use.cgroups.frozen, container):
-            return False
+        if record is None or not runs or await use.threads.run(use.cgroups.frozen, record.cgroup):
+            return None
         self._frozen.add(container)
-        await use.threads.run(use.cgroups.freeze, container, True)
-        return True
+        await use.threads.run(use.cgroups.freeze, record.cgroup, True)
+        return record.cgroup
 
-    async def _let_go(self, container: str, holding: "asyncio.Future[bool]") -> None:
+    async def _let_go(self, container: str, holding: "asyncio.Future[str | None]") -> None:
         try:
-            if await holding:
-                await self._with.threads.run(self._with.cgroups.freeze, container, False)
+            held = await holding
+            if held is not None:
+                await self._with.threads.run(self._with.cgroups.freeze, held, False)
         except Temporary as error:  # it may have been killed meanwhile
             log.info("a container could not be held still, or not let go", container=container, reason=error.message)
         finally:
@@ -170,7 +173,7 @@ class Lifecycle:
                     made = await self._with.conmon.create(container, paths, wanted.interactive, wanted.tty)
                 if wanted.interactive:
                     self._keep_beginning(container, paths)
-                await self._launch(container, paths, pending, made)
+                await self._launch(record, paths, pending, made)
             except (CreateFailed, Permanent) as error:
                 text = await self._with.threads.run(self._failed, record, paths, pending, error)
                 raise Permanent(text) from error
@@ -186,12 +189,19 @@ class Lifecycle:
     ) -> None:
         use = self._with
         if last is not None:
-            bundle.clear(record.config.id, last, paths, use.cgroups, use.program)
+            bundle.clear(record.config.id, record.cgroup, last, paths, use.cgroups, use.program)
         use.shelf.write(paths.process, pending)
-        bundle.write(record, paths, use.host, use.seccomp, netns)
+        group = record.config.group
+        shared = None if group is None else use.groups.ensure(group.id)
+        bundle.write(record, paths, use.host, use.seccomp, netns, shared)
 
-    async def _launch(self, container: str, paths: ContainerPaths, pending: ProcessRecord, made: Monitored) -> None:
+    async def _launch(
+        self, record: ContainerRecord, paths: ContainerPaths, pending: ProcessRecord, made: Monitored
+    ) -> None:
         """Let the created process run its program. CreateFailed when it could not."""
+        container, group = record.config.id, record.config.group
+        if group is not None:
+            await self._with.threads.run(self._with.groups.limit, group)
         before = takeoff.program_of(made.process)
         if not self._with.program.release(container):
             asked = await started(self._with.launcher, self._with.program.start_arguments(container), SAID_LIMIT)
@@ -221,8 +231,8 @@ class Lifecycle:
             why = failures.explain(str(error), program, where)
         ended_now = replace(pending, error=why.text, exit_code=why.exit_code, finished_at=datetime.now(UTC))
         use.shelf.write(paths.process, ended_now)
-        use.cgroups.kill(record.config.id)
-        use.cgroups.remove(record.config.id)
+        use.cgroups.kill(record.cgroup)
+        use.cgroups.remove(record.cgroup)
         use.program.forget(record.config.id)
         return why.text
 
@@ -237,19 +247,19 @@ class Lifecycle:
                 if reason is not None and last.cut_off is None:
                     condemned = replace(last, cut_off=reason)
                     await self._with.threads.run(self._with.shelf.write, paths.process, condemned)
-                await self._end(container, last.process, stop_signal(record), grace)
+                await self._end(record.cgroup, last.process, stop_signal(record), grace)
             await self._written(last.monitor)
-            await self._with.threads.run(self._tidy, container, paths)
+            await self._with.threads.run(self._tidy, record, paths)
 
-    async def _end(self, container: str, process: Identity, number: int, grace: float) -> None:
+    async def _end(self, cgroup: str, process: Identity, number: int, grace: float) -> None:
         cgroups, threads = self._with.cgroups, self._with.threads
-        frozen = await threads.run(cgroups.frozen, container)
+        frozen = await threads.run(cgroups.frozen, cgroup)
         asked = grace > 0 and signal_has_effect(process.pid, number) and send_signal(process, number)
         if frozen:
-            await threads.run(cgroups.freeze, container, False)
+            await threads.run(cgroups.freeze, cgroup, False)
         if asked and await ended(process, grace):
             return
-        await threads.run(cgroups.kill, container)
+        await threads.run(cgroups.kill, cgroup)
         if not await ended(process, KILLED_WITHIN):
             raise Temporary("the container's process does not end although it was killed")
 
@@ -259,14 +269,14 @@ class Lifecycle:
             send_signal(monitor, signal.SIGKILL)
             await ended(monitor, MONITOR_WRITES_WITHIN)
 
-    def _tidy(self, container: str, paths: ContainerPaths) -> None:
+    def _tidy(self, record: ContainerRecord, paths: ContainerPaths) -> None:
         """Keep nothing of a process that ended but what it left in writing."""
         use = self._with
-        if use.cgroups.oom_kills(container) and os.path.isdir(paths.run):
-            write_file(f"{paths.run}/oom", b"")
-        use.cgroups.kill(container)
-        use.cgroups.remove(container)
-        use.program.forget(container)
+        if use.cgroups.oom_kills(record.cgroup):
+            note_out_of_memory(paths)
+        use.cgroups.kill(record.cgroup)
+        use.cgroups.remove(record.cgroup)
+        use.program.forget(record.config.id)
 
     async def _settle(self, container: str) -> None:
         """Tidy up after a container that ended by itself."""
@@ -275,7 +285,7 @@ class Lifecycle:
             if record is None or last is None or last.process is None or last.process.alive:
                 return
             await self._written(last.monitor)
-            await self._with.threads.run(self._tidy, container, paths)
+            await self._with.threads.run(self._tidy, record, paths)
             if read_ending(paths) is None and last.finished_at is None:  # nobody else will tell when it was
                 ended_now = replace(last, finished_at=datetime.now(UTC))
                 await self._with.threads.run(self._with.shelf.write, paths.process, ended_now)
@@ -306,16 +316,21 @@ class Lifecycle:
         async with self._alone(container) as paths:
             self.watch.leave(container)
             record, last = self._records(paths)
-            tree = await self._with.threads.run(self._remove, container, paths, last)
+            tree = await self._with.threads.run(self._remove, container, paths, record, last)
             if tree is not None:
                 await self._with.threads.remove(tree)
         return record.chain if record is not None else None
 
-    def _remove(self, container: str, paths: ContainerPaths, last: ProcessRecord | None) -> str | None:
+    def _remove(
+        self, container: str, paths: ContainerPaths, record: ContainerRecord | None, last: ProcessRecord | None
+    ) -> str | None:
         use = self._with
-        bundle.clear(container, last, paths, use.cgroups, use.program)
+        cgroup = record.cgroup if record is not None else use.cgroups.find(container)
+        bundle.clear(container, cgroup, last, paths, use.cgroups, use.program)
         unmount_rootfs(paths)
-        tree = bundle.discard(paths)
+        group = cgroup.rpartition("/")[0]
+        with use.groups.left_by(container, group) if group else nullcontext():
+            tree = bundle.discard(paths)
         bundle.date_log(paths)
         use.shelf.forget(paths.record, paths.process)
         return tree
@@ -326,7 +341,7 @@ class Lifecycle:
             record, last = self._records(paths)
             if record is None or last is None or last.process is None or not last.process.alive:
                 raise Conflict("the container does not run")
-            await self._with.threads.run(self._with.cgroups.freeze, container, frozen)
+            await self._with.threads.run(self._with.cgroups.freeze, record.cgroup, frozen)
 
     async def update(self, container: str, cpu: float, memory: int) -> None:
         """New limits, for the running process and for those to come."""
@@ -334,11 +349,12 @@ class Lifecycle:
             record, last = self._records(paths)
             if record is None:
                 raise NotFound(f"there is no container {container} on this node")
-            asked = replace(record.config.spec.resources, cpu=cpu, memory=memory)
-            changed = replace(record, config=replace(record.config, spec=replace(record.config.spec, resources=asked)))
-            spec.check(changed.config.spec)
+            wanted = spec.limited(record.config.spec, cpu, memory)
+            spec.check(wanted)
+            changed = replace(record, config=replace(record.config, spec=wanted))
             if last is not None and last.process is not None and last.process.alive:
-                await self._with.threads.run(self._with.cgroups.limit, container, cpu, memory)
+                quota, share = spec.cpu_limit(record.config, cpu), wanted.resources.cpu
+                await self._with.threads.run(self._with.cgroups.limit, record.cgroup, quota, memory, share)
             await self._with.threads.run(self._with.shelf.write, paths.record, changed)
 
     async def tell_names(

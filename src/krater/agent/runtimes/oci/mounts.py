@@ -43,16 +43,21 @@ def _shortened(lowers: tuple[str, ...], held: list[int]) -> tuple[str, ...]:
 
 
 def unmount_rootfs(paths: ContainerPaths) -> None:
+    """Have the root filesystem not mounted any more. Idempotent."""
+    unmount(paths.rootfs)
+
+
+def unmount(path: str) -> None:
     """Have nothing mounted there. Idempotent."""
     while True:
         try:
-            syscalls.umount(paths.rootfs, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+            syscalls.umount(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
         except OSError:
             return  # not a mount point, or not there at all
 
 
 def is_mount_point(path: str) -> bool:
-    """Whether something is mounted at a directory whose parent is not on the same file system."""
+    """Whether something is mounted at a path whose directory is not on the same file system."""
     try:
         return os.stat(path).st_dev != os.stat(os.path.dirname(path)).st_dev
     except FileNotFoundError:

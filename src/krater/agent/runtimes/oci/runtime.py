@@ -40,6 +40,7 @@ from krater.agent.runtimes.oci.conmon import Conmon
 from krater.agent.runtimes.oci.console import LiveConsole
 from krater.agent.runtimes.oci.containerd import Containerd
 from krater.agent.runtimes.oci.gate.gate import Gate
+from krater.agent.runtimes.oci.groups import Groups
 from krater.agent.runtimes.oci.host import host_facts
 from krater.agent.runtimes.oci.images.grants import Grants
 from krater.agent.runtimes.oci.images.registry import Registries
@@ -181,7 +182,10 @@ class OciRuntime:
             return None
         last = self._shelf.read(paths.process, ProcessRecord)
         held = self._with.lifecycle.is_stilled(container)
-        return observe(record, last, paths, use.boot, lambda: use.cgroups.frozen(container) and not held)
+        name, ask = record.cgroup, use.cgroups
+        return observe(
+            record, last, paths, use.boot, lambda: ask.frozen(name) and not held, lambda: ask.oom_kills(name)
+        )
 
     async def inspect(self, container: str) -> ObservedContainer | None:
         """One of them."""
@@ -223,7 +227,7 @@ class OciRuntime:
 
     async def create(self, config: ContainerConfig) -> None:
         """Make a container of an image that is here."""
-        spec.check(config.spec)
+        spec.check(config.spec, config.group)
         if self._with.lifecycle.is_made(config):
             return
         name = config.spec.node_image
@@ -359,7 +363,7 @@ class _Opened:
 def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf, images: ImageStore) -> _Opened:
     if os.geteuid() != 0:
         raise Permanent("the engine needs to run as root: it mounts file systems and makes namespaces")
-    for directory in (layout.containers, layout.logs, layout.runtime_state, layout.containerd):
+    for directory in (layout.containers, layout.groups, layout.logs, layout.runtime_state, layout.containerd):
         os.makedirs(directory, mode=0o700, exist_ok=True)
     mounts.ensure_shared(layout.root)
     trees = bundle.discarded(layout.containers)
@@ -375,6 +379,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf, images: Ima
         layout=layout,
         shelf=shelf,
         cgroups=cgroups,
+        groups=Groups(layout, shelf, cgroups),
         program=program,
         conmon=Conmon(launcher, program, options.conmon, options.log_limit),
         launcher=launcher,
@@ -384,7 +389,8 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf, images: Ima
         threads=threads,
     )
     threads.remove_later(trees)
-    executing.sweep(layout.containers, cgroups)
+    executing.sweep(layout, shelf, cgroups)
+    machinery.groups.sweep()
     console, beginnings = LiveConsole(machinery), attaching.Beginnings()
     lifecycle, jails = Lifecycle(machinery, beginnings.keep), JailKeeper(launcher)
     executions = executing.Executions(machinery, console)

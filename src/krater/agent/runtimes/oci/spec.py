@@ -6,11 +6,11 @@ other text of a tenant becomes an annotation, because the OCI runtime takes orde
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from krater.agent.runtimes.interfaces import ContainerConfig, Mount
-from krater.agent.runtimes.oci.layout import ContainerPaths
+from krater.agent.runtimes.interfaces import ContainerConfig, Group, Mount
+from krater.agent.runtimes.oci.layout import ContainerPaths, GroupPaths
 from krater.agent.runtimes.oci.rooted import User
 from krater.agent.runtimes.oci.seccomp import CAPABILITIES, Filter
 from krater.errors import Permanent
@@ -22,7 +22,8 @@ MIB: Final = 1024 * 1024
 CPU_PERIOD: Final = 100_000
 SMALLEST_QUOTA: Final = 1000
 SMALLEST_MEMORY: Final = 6
-SHM_SIZE: Final = 64 * MIB
+SHM: Final = "/dev/shm"  # noqa: S108 -- inside the container
+SHM_OPTIONS: Final = ("mode=1777", f"size={64 * MIB}")
 OPEN_FILES_SOFT: Final = 65_536
 OPEN_FILES_HARD: Final = 1_048_576
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -54,7 +55,7 @@ _FILE_SYSTEMS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("/proc", "proc", _BARE),
     ("/dev", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
     ("/dev/pts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
-    ("/dev/shm", "tmpfs", (*_BARE, "mode=1777", f"size={SHM_SIZE}")),  # noqa: S108 -- inside the container
+    (SHM, "tmpfs", (*_BARE, *SHM_OPTIONS)),
     ("/dev/mqueue", "mqueue", _BARE),
     ("/sys", "sysfs", (*_BARE, "ro")),
     ("/sys/fs/cgroup", "cgroup", (*_BARE, "relatime", "ro")),
@@ -76,10 +77,28 @@ class HostFacts:
 Document = dict[str, Any]
 
 
-def check(spec: ContainerSpec) -> None:
+def check(spec: ContainerSpec, group: Group | None = None) -> None:
     """Refuse what this engine will not do, before anything is made."""
-    if 0 < spec.resources.memory < SMALLEST_MEMORY:
-        raise Permanent(f"{spec.resources.memory} MiB of memory are too few: the least is {SMALLEST_MEMORY}")
+    for memory in (spec.limit.memory, 0 if group is None else group.memory):
+        if 0 < memory < SMALLEST_MEMORY:
+            raise Permanent(f"{memory} MiB of memory are too few: the least is {SMALLEST_MEMORY}")
+
+
+def limited(spec: ContainerSpec, cpu: float, memory: int) -> ContainerSpec:
+    """The same container with other limits of its own. What else it counts with stays: a member's share, above all."""
+    changed = replace(spec.limit, cpu=cpu, memory=memory)
+    return replace(spec, resources=changed) if spec.limits is None else replace(spec, limits=changed)
+
+
+def cgroup(config: ContainerConfig) -> str:
+    """The name of its control group."""
+    return config.id if config.group is None else f"{config.group.id}/{config.id}"
+
+
+def cpu_limit(config: ContainerConfig, cpu: float) -> float:
+    """A limit of its own as the kernel takes it: never more than its group has."""
+    most = 0.0 if config.group is None else config.group.cpu
+    return min(cpu, most) if cpu > 0 and most > 0 else cpu
 
 
 def effective_command(spec: ContainerSpec, image: ImageFacts) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -114,15 +133,21 @@ def environment(spec: ContainerSpec, image: ImageFacts, hostname: str, home: str
     return [f"{name}={value}" for name, value in merged.items()]
 
 
-def resources(cpu: float, memory: int, host: HostFacts, cpus: tuple[int, ...] = ()) -> Document:
+def resources(
+    cpu: float, memory: int, host: HostFacts, cpus: tuple[int, ...] = (), share: float | None = None
+) -> Document:
     """Limits as the OCI runtime takes them. 0 is no limit. Swap counts as memory, so memory is a hard limit.
 
+    `share` is how many cores it counts for among others that are busy: as many as `cpu`, if that is not told.
     Processors are bound, memory nodes are not: the kernel takes near memory first, and far memory beats none.
     """
     limits: Document = {"pids": {"limit": host.pids_limit}}
+    weight = cpu if share is None else share
+    if weight > 0:
+        limits["cpu"] = {"shares": max(2, round(weight * 1024))}
     if cpu > 0:
         quota = max(SMALLEST_QUOTA, round(cpu * CPU_PERIOD))
-        limits["cpu"] = {"shares": max(2, round(cpu * 1024)), "quota": quota, "period": CPU_PERIOD}
+        limits.setdefault("cpu", {}).update(quota=quota, period=CPU_PERIOD)
     if cpus:
         limits.setdefault("cpu", {})["cpus"] = format_processors(cpus)
     if memory > 0:
@@ -140,15 +165,20 @@ def build(
     host: HostFacts,
     seccomp: Filter,
     netns: str,
+    shared: GroupPaths | None = None,
 ) -> Document:
-    """The whole document."""
+    """The whole document. `shared` is what there is of its group."""
     spec = config.spec
-    limits = resources(spec.resources.cpu, spec.resources.memory, host, config.cpus)
+    limits = resources(
+        cpu_limit(config, spec.limit.cpu), spec.limit.memory, host, config.cpus, share=spec.resources.cpu
+    )
     # the runtime adds the few devices that every container has
     limits["devices"] = [{"allow": spec.privileged, "access": "rwm"}]
-    namespaces = [*({"type": name} for name in NAMESPACES), {"type": "network", "path": netns}]
+    joined = {"network": netns} if shared is None else {"network": netns, "ipc": shared.ipc}
+    namespaces = [{"type": name} for name in NAMESPACES if name not in joined]
+    namespaces += [{"type": name, "path": path} for name, path in joined.items()]
     linux: Document = {
-        "cgroupsPath": f"/{host.cgroup_parent}/{config.id}",
+        "cgroupsPath": f"/{host.cgroup_parent}/{cgroup(config)}",
         "resources": limits,
         "namespaces": namespaces,
         "maskedPaths": [] if spec.privileged else list(MASKED),
@@ -160,7 +190,7 @@ def build(
         "process": _process(config, image, user, host),
         "root": {"path": paths.rootfs},
         "hostname": config.hostname,
-        "mounts": _mounts(config.mounts, paths, is_privileged=spec.privileged),
+        "mounts": _mounts(config.mounts, paths, shared, is_privileged=spec.privileged),
         "linux": linux,
     }
     if spec.privileged:
@@ -200,7 +230,9 @@ def capabilities(user: User, most: frozenset[str]) -> dict[str, list[str]]:
     return {"bounding": sorted(most), "permitted": held, "effective": held, "inheritable": [], "ambient": []}
 
 
-def _mounts(mounts: Sequence[Mount], paths: ContainerPaths, *, is_privileged: bool) -> list[Document]:
+def _mounts(
+    mounts: Sequence[Mount], paths: ContainerPaths, shared: GroupPaths | None, *, is_privileged: bool
+) -> list[Document]:
     found: list[Document] = [
         {
             "destination": where,
@@ -208,6 +240,8 @@ def _mounts(mounts: Sequence[Mount], paths: ContainerPaths, *, is_privileged: bo
             "source": kind,
             "options": [option for option in options if option != "ro" or not is_privileged],
         }
+        if shared is None or where != SHM
+        else {"destination": where, "type": "bind", "source": shared.shm, "options": ["bind", "rprivate", *_BARE]}
         for where, kind, options in _FILE_SYSTEMS
     ]
     return found + [_bind(m.source, m.destination, m.read_only) for m in binds(mounts, paths)]

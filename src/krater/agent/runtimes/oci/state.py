@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from krater.agent.runtimes.interfaces import ContainerConfig
+from krater.agent.runtimes.oci import spec
 from krater.agent.runtimes.oci.layout import ContainerPaths
 from krater.agent.runtimes.oci.processes import Identity
 from krater.model.assignment import ContainerState, ObservedContainer
@@ -36,6 +37,11 @@ class ContainerRecord:
     lowers: tuple[str, ...]
     command: tuple[str, ...]
     entrypoint: tuple[str, ...]
+
+    @property
+    def cgroup(self) -> str:
+        """The name of its control group."""
+        return spec.cgroup(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +140,32 @@ def read_ending(paths: ContainerPaths) -> Ending | None:
     return None  # being written right now
 
 
-def was_out_of_memory(paths: ContainerPaths) -> bool:
-    """Whether conmon, or we, saw the kernel kill a process of the container for want of memory."""
-    return os.path.exists(f"{paths.run}/oom")
+def note_out_of_memory(paths: ContainerPaths) -> None:
+    """Write down that the kernel killed a process of the container for want of memory."""
+    if os.path.isdir(paths.run):
+        write_file(f"{paths.run}/oom-killed", b"")
+
+
+def was_out_of_memory(record: ContainerRecord, paths: ContainerPaths, oom_kills: Callable[[], int]) -> bool:
+    """Whether conmon, or we, saw the kernel kill a process of the container for want of memory.
+
+    conmon is told when memory ran out in a group, whoever of it was killed. So of a container with a group it is the
+    kernel's count that decides; it is read first, because it is gone when we have written it down.
+    """
+    if os.path.exists(f"{paths.run}/oom") and (record.config.group is None or oom_kills() > 0):
+        return True
+    return os.path.exists(f"{paths.run}/oom-killed")
 
 
 def observe(
-    record: ContainerRecord, last: ProcessRecord | None, paths: ContainerPaths, boot: str, is_paused: Callable[[], bool]
+    record: ContainerRecord,
+    last: ProcessRecord | None,
+    paths: ContainerPaths,
+    boot: str,
+    is_paused: Callable[[], bool],
+    oom_kills: Callable[[], int] = int,
 ) -> ObservedContainer:
-    """The state of a container, from its files and its process. `is_paused` asks its cgroup, if it runs."""
+    """The state of a container, from its files and its process. `is_paused` and `oom_kills` ask its control group."""
     seen = ObservedContainer(
         id=record.config.id,
         rebuild=record.config.rebuild,
@@ -151,8 +174,8 @@ def observe(
         command=record.command,
         entrypoint=record.entrypoint,
         ports=exposed_ports(record.image),
-        cpu=record.config.spec.resources.cpu,
-        memory=record.config.spec.resources.memory,
+        cpu=record.config.spec.limit.cpu,
+        memory=record.config.spec.limit.memory,
     )
     if last is None:
         return seen
@@ -165,6 +188,7 @@ def observe(
         return seen  # we died while starting it; `start` cleans up and does it again
     else:
         change |= _running_or_not(last, last.process, paths, boot, is_paused)
+        change["oom_killed"] = was_out_of_memory(record, paths, oom_kills)
     return replace(seen, **change)
 
 
@@ -175,28 +199,21 @@ def _running_or_not(
     if ending is None and last.boot == boot:
         if process.alive:
             state = ContainerState.PAUSED if is_paused() else ContainerState.RUNNING
-            return {"state": state, "pid": process.pid, "oom_killed": was_out_of_memory(paths)}
+            return {"state": state, "pid": process.pid}
         if last.monitor is not None and last.monitor.alive:  # about to write the ending
             ending = read_ending(paths)
             if ending is None:
-                return {"state": ContainerState.RUNNING, "oom_killed": was_out_of_memory(paths)}
+                return {"state": ContainerState.RUNNING}
         ending = read_ending(paths)  # it may have been written between the first look and the process's end
-    oom = was_out_of_memory(paths)
     if ending is None:
         # its monitor was killed too, or the machine restarted: no `error`, because it did run and may run again
         return {
             "state": ContainerState.EXITED,
             "exit_code": KILLED,
             "finished_at": last.finished_at,
-            "oom_killed": oom,
             "cut_off": last.cut_off or (MONITOR_LOST if last.boot == boot else NODE_RESTARTED),
         }
-    return {
-        "state": ContainerState.EXITED,
-        "exit_code": ending.exit_code,
-        "finished_at": ending.at,
-        "oom_killed": oom,
-    }
+    return {"state": ContainerState.EXITED, "exit_code": ending.exit_code, "finished_at": ending.at}
 
 
 def exposed_ports(image: ImageFacts) -> tuple[int, ...]:
