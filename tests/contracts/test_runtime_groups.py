@@ -1,32 +1,20 @@
 """Containers that share a group: what every engine promises of them."""
 
 import asyncio
-from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 
-from krater.agent.runtimes.interfaces import ContainerConfig, Engine, Group
+from krater.agent.runtimes.interfaces import Engine
 from krater.errors import Conflict
 from krater.model.assignment import ContainerState
-from krater.model.workload import NOTHING, Resources
+from krater.model.workload import Resources
 from tests.contracts.test_runtime import Node, engine, exited, node, running, seen  # noqa: F401 -- fixtures
 from tests.support.archives import files, get, put
-from tests.support.oci import SLEEP, config
+from tests.support.oci import group, member
 
 SOON = 20.0
 MIB = 1 << 20
 GiB = 1 << 30
-
-
-def group(cpu: float = 0.0, memory: int = 0) -> Group:
-    return Group(str(uuid4()), cpu, memory)
-
-
-def member(of: Group, command: tuple[str, ...] = SLEEP, **more: object) -> ContainerConfig:
-    """A container of a group, without limits of its own unless they are given."""
-    more.setdefault("limits", NOTHING)
-    return replace(config(command, **more), group=of)  # type: ignore[arg-type]
 
 
 async def said(engine: Engine, container: str, *command: str) -> str:  # noqa: F811

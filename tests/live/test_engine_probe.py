@@ -139,6 +139,20 @@ class TestUnifiedHierarchy:
             groups.kill("c")
             assert [one.wait() for one in (busy, *sleepers)] == [-9] * 3
 
+    def test_a_group_goes_when_there_is_none_in_it(self, parent: Path, sleepers: list[subprocess.Popen[bytes]]) -> None:
+        groups = Version2(str(parent))
+        assert groups.find("inner") == "c/inner"
+        assert not groups.remove_empty("c")
+        groups.kill("c/inner")
+        groups.remove("c/inner")
+        assert groups.find("inner") == "inner"
+        assert not groups.remove_empty("c")  # something runs in it
+        assert groups.pids("c") == [sleepers[0].pid]
+        groups.kill("c")
+        eventually(lambda: groups.remove_empty("c"), what="a group that is gone")
+        assert not (parent / "c").exists()
+        assert groups.remove_empty("c")
+
     def test_what_a_group_without_controllers_does_not_count_is_nothing(
         self, parent: Path, sleepers: list[subprocess.Popen[bytes]]
     ) -> None:

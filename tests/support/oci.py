@@ -1,6 +1,7 @@
 """A node with the real engine, in a directory of its own, that leaves nothing behind."""
 
 import asyncio
+import glob
 import os
 import secrets
 import shutil
@@ -8,15 +9,16 @@ import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from krater.agent.runtimes.interfaces import ContainerConfig, Engine, Mount
+from krater.agent.runtimes.interfaces import ContainerConfig, Engine, Group, Mount
 from krater.agent.runtimes.oci import mounts
 from krater.agent.runtimes.oci.runtime import OciOptions, OciRuntime
 from krater.model.assignment import ContainerState, ObservedContainer
 from krater.model.registry import Login, RegistryRules
-from krater.model.workload import ContainerSpec, Resources
+from krater.model.workload import NOTHING, ContainerSpec, Resources
 from tests.support.images import busybox_layer, configuration, oci_members
 from tests.support.registry import serving_images
 
@@ -67,6 +69,17 @@ def config(
     return ContainerConfig(
         name, rebuild, wanted, "box", netns, ("192.0.2.1",), ("example.test",), (("192.0.2.7", "friend"),), mounted
     )
+
+
+def group(cpu: float = 0.0, memory: int = 0) -> Group:
+    """A new one."""
+    return Group(str(uuid4()), cpu, memory)
+
+
+def member(of: Group, command: tuple[str, ...] = SLEEP, **more: object) -> ContainerConfig:
+    """A container of a group, without limits of its own unless they are given."""
+    more.setdefault("limits", NOTHING)
+    return replace(config(command, **more), group=of)  # type: ignore[arg-type]
 
 
 class OciNode:
@@ -130,7 +143,8 @@ class OciNode:
 
     def groups(self) -> list[Path]:
         """Control groups of its containers."""
-        return [p for p in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}/*") if p.is_dir()]
+        found = map(Path, glob.glob(f"/sys/fs/cgroup/**/{self.cgroup}/*", recursive=True))
+        return [p for p in found if p.is_dir()]
 
     def left(self) -> list[str]:
         """All that there is of containers and groups of containers, but for logs."""
@@ -154,5 +168,6 @@ class OciNode:
     def _remove(self) -> None:
         subprocess.run(["ip", "netns", "del", self._name], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
-        for group in Path("/sys/fs/cgroup").glob(f"**/{self.cgroup}"):
-            group.rmdir()
+        for group in glob.glob(f"/sys/fs/cgroup/**/{self.cgroup}", recursive=True):  # others' come and go meanwhile
+            with suppress(FileNotFoundError):  # known by another name, and gone by that
+                os.rmdir(group)

@@ -60,6 +60,19 @@ def test_limits(groups: cgroups.Version2, group: Path) -> None:
     assert (group / "memory.max").read_text() == (group / "memory.swap.max").read_text() == "max"
 
 
+def test_a_share_may_be_another_than_the_limit(groups: cgroups.Version2, group: Path) -> None:
+    groups.limit("c", 0, 0, 0.5)
+    assert ((group / "cpu.max").read_text(), (group / "cpu.weight").read_text()) == ("max 100000", "20")
+    groups.limit("c", 0.001, 0, 0)
+    assert ((group / "cpu.max").read_text(), (group / "cpu.weight").read_text()) == ("1000 100000", "39")
+
+
+def test_a_container_is_found_where_it_lies(groups: cgroups.Version2, tmp_path: Path) -> None:
+    (tmp_path / "whole" / "part").mkdir(parents=True)
+    assert [groups.find(name) for name in ("c", "part", "nowhere")] == ["c", "whole/part", "nowhere"]
+    assert cgroups.Version2(str(tmp_path / "gone")).find("c") == "c"
+
+
 def test_a_limit_below_what_is_in_use_is_refused_because_the_kernel_would_kill(groups: cgroups.Version2) -> None:
     with pytest.raises(Temporary, match="more than 16 MiB"):
         groups.limit("c", 1, 16)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from krater.agent.runtimes.interfaces import Group
 from krater.agent.runtimes.oci import failures, ps, rooted, seccomp, takeoff
 from krater.agent.runtimes.oci.containerd import configuration
 from krater.agent.runtimes.oci.crun import OciProgram
@@ -18,7 +19,14 @@ from krater.agent.runtimes.oci.images.pull import explain
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import stop_signal
 from krater.agent.runtimes.oci.processes import Identity, identify
-from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, exposed_ports, observe
+from krater.agent.runtimes.oci.state import (
+    ContainerRecord,
+    ProcessRecord,
+    Shelf,
+    exposed_ports,
+    note_out_of_memory,
+    observe,
+)
 from krater.errors import Invalid, Permanent, Temporary
 from krater.model.assignment import ContainerState
 from krater.model.image import ImageFacts
@@ -312,6 +320,23 @@ def test_states_are_told_from_files_and_processes(tmp_path: Path) -> None:
     Path(paths.run, "oom").write_text("")
     told = observe(record, replace(running, process=reused, monitor=reused), paths, "boot", lambda: False)
     assert (told.exit_code, told.oom_killed, told.finished_at is not None) == (3, True, True)
+
+
+def test_who_of_a_group_was_out_of_memory_is_for_the_kernel_to_say(tmp_path: Path) -> None:
+    paths = Layout(str(tmp_path)).container("c")
+    os.makedirs(paths.run)
+    lone = _record()
+    member = replace(lone, config=replace(lone.config, group=Group("g1")))
+    last = ProcessRecord(1, 0, "boot", Identity(1, 1), Identity(1, 1))
+
+    def told(record: ContainerRecord, kills: int) -> bool:
+        return observe(record, last, paths, "boot", lambda: False, lambda: kills).oom_killed
+
+    assert not told(member, 1)  # nobody has said anything yet, so the kernel is not asked
+    Path(paths.run, "oom").write_text("")
+    assert (told(member, 0), told(member, 1), told(lone, 0)) == (False, True, True)
+    note_out_of_memory(paths)
+    assert told(member, 0)
 
 
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krater.agent.runtimes.interfaces import ContainerConfig, Mount
+from krater.agent.runtimes.interfaces import ContainerConfig, Group, Mount
 from krater.agent.runtimes.oci import spec
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.rooted import User
@@ -76,6 +76,50 @@ def test_limits() -> None:
     assert "pids" in unlimited
 
 
+def in_group(cpu: float = 0.0, **changes: Any) -> dict[str, Any]:
+    config = replace(wanted(**changes), group=Group("g1", cpu))
+    shared = Layout("/k").group("g1")
+    return spec.build(config, IMAGE, User(), PATHS, HOST, Filter(compiled="QUJD"), "/proc/1/fd/3", shared)
+
+
+def test_a_member_shares_ipc_and_shm_and_lies_in_its_group() -> None:
+    linux, mounts = in_group()["linux"], in_group()["mounts"]
+    assert linux["cgroupsPath"] == "/krater/g1/c1"
+    joined = {n["type"]: n["path"] for n in linux["namespaces"] if "path" in n}
+    assert joined == {"network": "/proc/1/fd/3", "ipc": "/k/groups/g1/ipc"}
+    assert sorted(n["type"] for n in linux["namespaces"]) == ["cgroup", "ipc", "mount", "network", "pid", "uts"]
+    (shm,) = [mount for mount in mounts if mount["destination"] == "/dev/shm"]
+    assert (shm["type"], shm["source"]) == ("bind", "/k/groups/g1/shm")
+    assert {"nosuid", "nodev", "noexec"} < set(shm["options"])
+    order = [mount["destination"] for mount in mounts]
+    assert order.index("/dev") < order.index("/dev/shm")
+
+
+@pytest.mark.parametrize(
+    ("whole", "limits", "expected"),
+    [
+        (0.0, None, {"shares": 512, "quota": 50_000, "period": 100_000}),
+        (1.0, Resources(0, 0), {"shares": 512}),
+        (1.0, Resources(0.25, 32), {"shares": 512, "quota": 25_000, "period": 100_000}),
+        (1.0, Resources(3.0, 0), {"shares": 512, "quota": 100_000, "period": 100_000}),  # version 1 refuses more
+    ],
+)
+def test_a_member_has_the_limits_of_its_own_and_a_share(
+    whole: float, limits: Resources | None, expected: dict[str, int]
+) -> None:
+    made = in_group(whole, limits=limits)["linux"]["resources"]
+    assert made["cpu"] == expected
+    memory = 64 if limits is None else limits.memory
+    assert made.get("memory", {"limit": 0})["limit"] == memory << 20
+
+
+def test_other_limits_of_a_member_change_neither_its_share_nor_what_it_counts_with() -> None:
+    lone, member = wanted().spec, wanted(limits=Resources(0, 0)).spec
+    assert spec.limited(lone, 2.0, 128).resources == Resources(2.0, 128)
+    changed = spec.limited(member, 2.0, 128)
+    assert (changed.resources, changed.limit) == (member.resources, Resources(2.0, 128))
+
+
 def test_the_kernel_is_not_asked_for_less_than_it_can() -> None:
     assert spec.resources(0.001, 6, HOST)["cpu"] == {"shares": 2, "quota": 1000, "period": 100_000}
 
@@ -123,6 +167,11 @@ def test_files_of_etc() -> None:
 def test_tiny_containers_are_refused() -> None:
     with pytest.raises(Permanent):
         spec.check(wanted(resources=Resources(1, 1)).spec)
+    with pytest.raises(Permanent):
+        spec.check(wanted(limits=Resources(0, 5)).spec)
+    with pytest.raises(Permanent):
+        spec.check(wanted().spec, Group("g1", 0.0, 5))
+    spec.check(wanted(resources=Resources(1, 1), limits=Resources(0, 0)).spec, Group("g1"))
 
 
 def test_nothing_holds_a_privileged_container() -> None:
