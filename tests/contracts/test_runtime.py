@@ -32,7 +32,6 @@ class Node(Protocol):
     async def engine(self) -> Engine: ...
     async def crashed(self, engine: Engine) -> Engine: ...
     def private(self) -> AbstractContextManager[tuple[str, Login]]: ...
-    def left(self) -> list[str]: ...
     async def clear(self) -> None: ...
 
 
@@ -61,10 +60,6 @@ class FakeNode:
         images.registry[name] = replace(images.registry["docker.io/library/busybox:latest"], name=name)
         images.logins[name] = login
         yield name, login
-
-    def left(self) -> list[str]:
-        """All that there is of containers and groups."""
-        return [*self._world.containers, *self._world.groups]
 
     async def clear(self) -> None:
         """Nothing is left."""

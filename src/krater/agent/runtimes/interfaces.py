@@ -1,6 +1,6 @@
 """What an engine must be able to do. Adapters: `oci` (conmon + crun on containerd's images) and `fake`.
 
-Every adapter passes `tests/contracts/test_runtime.py`. Methods named `ensure_*`, `remove*`, `stop` are idempotent:
+Every adapter passes `tests/contracts/test_runtime*.py`. Methods named `ensure_*`, `remove*`, `stop` are idempotent:
 "already so" and "already gone" are success. `list` and `images` read the world, never memory. Failures are
 `krater.errors.Temporary` (the planner tries again) or `Permanent` (it becomes the workload's reason), in words that the
 container's owner understands; nothing returns None for failure.
@@ -266,7 +266,10 @@ class Runtime(Protocol):
         """Thaw them."""
 
     async def update(self, container: str, cpu: float, memory: int) -> None:
-        """Apply new limits at once: cores, MiB. Of a container that does not run: to its next process."""
+        """Apply new limits of its own at once: cores, MiB. Of a container that does not run: to its next process.
+
+        What it counts with among others (`spec.resources` of a container in a group) stays as it was.
+        """
 
     async def tell_names(
         self, container: str, nameservers: tuple[str, ...], hosts: tuple[tuple[str, str], ...]
