@@ -23,12 +23,12 @@ from krater.api.openapi import openapi_document
 from krater.api.router import Route
 from krater.api.routes import ROUTES
 from tests.support.api import FakeAgent, World, open_world
+from tests.support.capsules import running
 
 pytestmark = pytest.mark.thorough
 
 DOCUMENT = schemathesis.openapi.from_dict(json.loads(openapi_document(ROUTES)))
-PRESENT = [route for route in ROUTES if route.status != 501]
-CHANGING = [route for route in PRESENT if route.method != "GET"]
+CHANGING = [route for route in ROUTES if route.method != "GET"]
 LONGEST_QUERY = 10_000  # characters; the test's HTTP client sends no longer ones
 QUICK = settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
@@ -44,20 +44,20 @@ def key(route: Route) -> str:
 
 
 class Stand:
-    """A world with a running container, and a loop to live in: hypothesis calls plain functions."""
+    """A world with a running container and capsule, and a loop to live in: hypothesis calls plain functions."""
 
     def __init__(self, directory: Path) -> None:
         self._runner = asyncio.Runner()
         self._opened = open_world(directory)
         self.world: World = self._runner.run(self._opened.__aenter__())
         self._database = sqlite3.connect(directory / "krater.sqlite")
-        self.container: str = self._runner.run(self._prepare())["uuid"]
+        self.container, self.capsule = self._runner.run(self._prepare())
 
-    async def _prepare(self) -> dict[str, Any]:
+    async def _prepare(self) -> tuple[str, str]:
         FakeAgent(self.world)
         made = await self.world.running(name="present")
         await self.world.make("admin")  # the default network of this project is there too
-        return made
+        return made["uuid"], (await running(self.world))["uuid"]
 
     def rows(self) -> dict[str, int]:
         """How many rows each table has."""
@@ -110,8 +110,8 @@ def judge(route: Route, answer: httpx2.Response, before: dict[str, int], after: 
 
 
 def ask(stand: Stand, route: Route, values: dict[str, Any], **more: Any) -> None:
-    """Send one request and judge it. Container and host are there, so that more than the door is tried."""
-    known = {"container": stand.container, "host": "rack-1", "network": "default"}
+    """Send one request and judge it. Container, capsule and host are there, so that more than the door is tried."""
+    known = {"container": stand.container, "capsule": stand.capsule, "host": "rack-1", "network": "default"}
     before = stand.rows()
     answer = stand.send(route.method, path_of(route, values | known), **more)
     judge(route, answer, before, stand.rows())
@@ -122,8 +122,8 @@ def version_of(route: Route) -> str | None:
 
 
 # A request can only be wrong where it says something.
-DOCUMENTED = [(route, GenerationMode.POSITIVE) for route in PRESENT] + [
-    (route, GenerationMode.NEGATIVE) for route in PRESENT if route.query or route.body or route.either
+DOCUMENTED = [(route, GenerationMode.POSITIVE) for route in ROUTES] + [
+    (route, GenerationMode.NEGATIVE) for route in ROUTES if route.query or route.body or route.either
 ]
 
 

@@ -128,6 +128,31 @@ async def test_it_stays_where_it_was_attached_first(subject: Subject) -> None:
     assert await subject.volumes.homes("w2") == {"n1"}
 
 
+async def test_one_that_is_made_with_a_name_stays(subject: Subject) -> None:
+    [claim] = await subject.volumes.resolve(ANN, [VolumeAsk(size=1, name="kept")])
+    assert (claim.size, claim.name) == (1, "kept")
+    await subject.reserve("w1", (claim,))
+    await subject.volumes.ensure_attached("w1", "n1")
+    assert await subject.volumes.release("w1") == frozenset()
+    kept = (await subject.all())[claim.volume]
+    assert (kept.name, kept.status, kept.node, kept.auto_remove) == ("kept", VolumeStatus.AVAILABLE, "n1", False)
+
+
+async def test_a_name_that_is_taken_is_made_longer(subject: Subject) -> None:
+    await subject.reserve("w1", (VolumeClaim("1" * 36, 1, "kept"),))
+    await subject.reserve("w2", (VolumeClaim("2" * 36, 1, "kept"), VolumeClaim("3" * 36, 1, "n" * 255)))
+    names = [volume.name for volume in (await subject.all()).values()]
+    assert names == ["kept", "kept-22222222", "n" * 255]
+
+
+async def test_refusals_say_where_the_request_names_the_volume(subject: Subject) -> None:
+    await subject.add("v1", "p-ann")
+    await subject.reserve("w1", (VolumeClaim("v1"),))
+    for ask in (VolumeAsk("none", place="here"), VolumeAsk("v1", place="here"), VolumeAsk(size=9, place="here")):
+        with pytest.raises(KraterError, match=r"^here: "):
+            await subject.volumes.resolve(ANN, [ask])
+
+
 async def test_release_gives_back_and_removes(subject: Subject) -> None:
     await subject.add("v1", "p-ann")
     await subject.reserve("w1", (VolumeClaim("v1"), VolumeClaim("new", 1), VolumeClaim("never", 1)))

@@ -67,6 +67,23 @@ async def test_a_container_goes_where_its_volume_is(world: World) -> None:
     assert (await world.get("w2")).placement.node == "n1"
 
 
+async def test_volumes_on_different_nodes_go_into_no_workload_together(world: World) -> None:
+    await world.create("w1", claims=(DATA,))
+    await world.settle()
+    await removed(world, "w1")
+    await world.announce("n2")
+    other = Volume("other", "other", "p-ann", 1, world.clock(), node="n2")
+    await world.real.write(lambda tx: tx.volumes.add(other))
+    await world.create("w2", claims=(DATA, VolumeClaim("other")))
+    await world.settle()
+    placement = (await world.get("w2")).placement
+    assert placement.node is None
+    assert "Its volumes are on different hosts" in (placement.refusal or "")
+    await removed(world, "w2")
+    held = {volume.id: volume.workload for volume in (await world.stored_volumes()).values()}
+    assert held == {"data": "", "other": ""}
+
+
 async def test_why_there_is_no_place_is_told_and_the_volume_kept(world: World) -> None:
     await world.create("w1", claims=(DATA,))
     await world.settle()

@@ -79,6 +79,42 @@ def test_a_template_of_yaml_is_read() -> None:
     assert read_template(text).spec.containers[0].args == ["a"]
 
 
+@pytest.mark.parametrize("text", ["\U0001f600 caf\u00e9", "a: b", "- x", "'\"", "\t"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_texts_of_json_mean_what_they_mean_in_json(text: str, ascii_only: bool) -> None:
+    value = template(top={"metadata": {"labels": {"a": text}}})
+    read = read_template(json.dumps(value, ensure_ascii=ascii_only))
+    assert read.metadata.labels == {"a": text}
+
+
+ODD = [
+    *("!!int ''", "!!bool maybe", "!!timestamp never", "!!float x", "!!python/object:os.system x", "? {a: b}\n: c"),
+    *(
+        "? [a]\n: b",
+        "2020-99-99",
+        "<<: 1",
+        "a: b\n---\nc: d",
+        "\0",
+        'kind: "\\0"',
+        'kind: "\\ud800"',
+        "{" * 40 + "}" * 40,
+    ),
+    *('{"kind": "\\ud800"}', "%YAML 9.9\n---\na: b", "!!binary x", "!!set {a, b}", "!!omap [a: b]", "9" * 5000, "&a"),
+    *("- " * 5000, "[" * 500_000, '{"a":' * 500_000, "a: " * 1000, "\ufeff", "\ud800"),
+]
+
+
+@pytest.mark.parametrize("text", ODD, ids=lambda text: ascii(text[:30]))
+def test_texts_that_are_no_template_are_refused(text: str) -> None:
+    assert refusal(text).startswith("template: ")
+
+
+@pytest.mark.parametrize("odd", ["\\0", "\\x00", "\\u0000"])
+def test_a_nul_in_yaml_is_allowed_nowhere(odd: str) -> None:
+    text = f'kind: capsule\nmetadata: {{labels: {{a: "{odd}"}}}}\nspec: {{containers: [{{image: busybox}}]}}\n'
+    assert "allowed nowhere" in refusal(text)
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [

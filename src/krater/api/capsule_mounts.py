@@ -13,6 +13,7 @@ from krater.errors import Invalid
 from krater.model.volume import MountRequest, VolumeClaim
 
 _LONGEST_NAME = 255
+_LARGEST = 10**9  # what it may really be is the operator's to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,9 @@ def _read(place: str, volume: CapsuleVolume, capsule: str, file_limit: int) -> V
 
 def _size(place: str, size: float | str | None) -> int:
     """Whole GiB."""
-    if isinstance(size, float) and not size.is_integer():  # neither are infinity and what is no number
-        raise _wrong(place, "expected whole GiB, at least 1")
-    whole = int(size or 0)
-    if whole < 1:
+    is_whole = not isinstance(size, float) or size.is_integer()  # infinity is not, nor what is no number
+    whole = int(size or 0) if is_whole else 0
+    if not 1 <= whole <= _LARGEST:
         raise _wrong(place, "expected whole GiB, at least 1")
     return whole
 

@@ -108,7 +108,7 @@ def _schema_of(shape: type, name: str) -> Any:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": "Done." if route.status < 300 else "Not there yet."}
+    success: dict[str, Any] = {"description": "Done."}
     if route.answer is not None:
         success["content"] = {"application/json": {"schema": {"$ref": _REFERENCE.format(name=route.answer.__name__)}}}
     problem = {
