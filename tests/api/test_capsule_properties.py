@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from krater.model.member import Role
+from krater.model.quota import Limits, Usage
 from tests.support.api import World, open_world
 from tests.support.capsules import URL, leftovers, post, stored
 
@@ -162,9 +163,11 @@ def judge(stand: Stand, value: Any, asked: Any) -> None:
     assert answer.status_code in (202, 400, 403, 404, 409), answer.text[:500]
     if answer.status_code == 202:
         made = answer.json()
-        agree(run(stored(world, made["uuid"])), value)
-        assert run(world.call("GET", f"{URL}/{made['uuid']}")).json() == made | {"addresses": {}}
-        run(clear(world, made["uuid"]))
+        try:
+            agree(run(stored(world, made["uuid"])), value)
+            assert run(world.call("GET", f"{URL}/{made['uuid']}")).json() == made | {"addresses": {}}
+        finally:
+            run(clear(world, made["uuid"]))
     else:
         [error] = answer.json()["errors"]
         assert len(error["title"]) < 2000, "a refusal does not echo what it was sent"
@@ -199,9 +202,8 @@ async def clear(world: World, id: str) -> None:
         tx.volumes.release(id)
         tx.security_groups.leave(id)
         used = row.spec.resources
-        usage = tx.quotas.usage(row.project_id)
-        more = type(usage)(-len(row.spec.containers), -used.cpu, -used.memory, -used.disk)
-        tx.quotas.charge(row.project_id, more, tx.quotas.limits(row.project_id, None))
+        less = Usage(-len(row.spec.containers), -used.cpu, -used.memory, -used.disk)
+        tx.quotas.charge(row.project_id, less, Limits())
         tx.workloads.delete(id)
 
     await world.store.write(forget)
