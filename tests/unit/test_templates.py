@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krater.api.templates import read_template, restart_name, unknown_keys
+from krater.api.yaml_texts import read_yaml
 from krater.errors import Invalid
 
 Json = dict[str, Any]
@@ -106,6 +107,27 @@ ODD = [
 
 @pytest.mark.parametrize("text", ODD, ids=lambda text: ascii(text[:30]))
 def test_texts_that_are_no_template_are_refused(text: str) -> None:
+    assert refusal(text).startswith("template: ")
+
+
+def test_numbers_of_yaml_are_those_of_json_and_all_else_is_text() -> None:
+    values = {
+        **{"5": 5, "-3": -3, "0x10": 16, "0o17": 15, "1.5": 1.5, "1e3": "1e3", "1.0e3": 1000.0, ".5": 0.5},
+        **{"22:22": "22:22", "1:59:59": "1:59:59", "2026-01-31": "2026-01-31", "1_000": "1_000", "9" * 30: "9" * 30},
+        **{"yes": True, "off": False, "~": None, "!!str 5": "5", "'5'": "5"},
+    }
+    assert {text: read_yaml(f"a: {text}") for text in values} == {text: {"a": value} for text, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1" + ":59" * 330_000, "0x" + "f" * 1_000_000, "9" * 1_000_000, "1" + "_" * 1_000_000),
+        *("{a: [" + "{b: c}," * 120_000 + "]}", "a: {" + "<<: {b: c}," * 90_000 + "}", "- &a b\n" * 140_000),
+    ],
+    ids=lambda text: text[:16],
+)
+def test_a_megabyte_of_nonsense_is_refused(text: str) -> None:
     assert refusal(text).startswith("template: ")
 
 
