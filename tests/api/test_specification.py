@@ -116,6 +116,9 @@ PLACES: list[tuple[str, str, int, bool]] = [
     ("GET", "/v1/containers", 200, True),
     ("GET", "/containers", 200, True),
     ("GET", f"/v1/containers/{NOBODY}", 404, True),
+    ("GET", f"/v1/capsules/{NOBODY}", 404, True),
+    ("POST", "/v1/capsules?a=b", 400, True),
+    ("PATCH", f"/v1/capsules/{NOBODY}", 405, False),
     ("POST", f"/v1/containers/{NOBODY}/start", 404, True),
     ("POST", "/v1/containers", 415, True),
     ("GET", "/v1/containers?limit=0", 400, True),
@@ -182,7 +185,7 @@ async def test_methods_and_paths_there_are_not(
     assert (answer.status_code, answer.headers.get("allow")) == (status, allow)
 
 
-@pytest.mark.parametrize("kind", ["containers", "images"])
+@pytest.mark.parametrize("kind", ["containers", "images", "capsules"])
 @pytest.mark.parametrize("type", ["text/plain", "application/octet-stream", ""])
 async def test_what_is_made_needs_json(world: World, kind: str, type: str) -> None:
     answer = await world.call("POST", f"/v1/{kind}", who="admin", headers={"Content-Type": type}, content=b"{}")

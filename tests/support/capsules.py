@@ -30,6 +30,12 @@ async def post(world: World, template: Any, **more: Any) -> Any:
     return await world.call("POST", URL, json={"template": template}, **more)
 
 
+def code_of(answer: Any) -> str:
+    """The code of a refusal."""
+    code: str = answer.json()["errors"][0]["code"]
+    return code
+
+
 async def make(world: World, *containers: Json, who: str = "ann", **more: Any) -> Json:
     """A capsule that was just asked for."""
     answer = await post(world, template(*containers, **more), who=who)

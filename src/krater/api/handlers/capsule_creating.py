@@ -45,8 +45,8 @@ async def create(request: Request) -> Answer:
     await check_quota(request, Usage.of(len(ask.members), ask.spec.resources))
     containers = await _resolve_images(request, ask)
     groups = await _resolve_groups(request, ask)
-    nets = await request.backing.networks.resolve(request.caller, ())
     what = shared(ask.volumes, await request.backing.volumes.resolve(request.caller, asked_volumes(ask.volumes)))
+    nets = await request.backing.networks.resolve(request.caller, ())
     workload = _workload(request, id, ask, containers, groups, nets, what)
     hold = holding(request, id, _mounted(workload, what))
     asking, limits = await asking_of(request), settings.quota.limits
