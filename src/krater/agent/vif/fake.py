@@ -1,6 +1,8 @@
 """`Vif` in memory, for development and tests. The world is a thing of its own, so that it outlives a "crash"."""
 
-from collections.abc import Sequence
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from krater.agent.vif.marks import checked
@@ -8,12 +10,16 @@ from krater.errors import Conflict, NotFound, Permanent
 from krater.model.network import Nic
 from krater.model.security import Direction, GroupRules, permits
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+_LOOPBACK = ("127.0.0.1", "::1")
+
 
 @dataclass
 class FakeNetworkWorld:
     """What a node's kernel would hold. `refusal` is raised by the next plug, once, when it is set.
 
-    `asked` are the groups of ports as they were told last, `groups` the rules.
+    `asked` are the groups of ports as they were told last, `groups` the rules. `servers` are what takes connections, by
+    sandbox and port.
     """
 
     sandboxes: dict[str, dict[str, Nic]] = field(default_factory=dict)
@@ -22,6 +28,7 @@ class FakeNetworkWorld:
     bridges: set[str] = field(default_factory=set)
     spares: int = 0
     refusal: Exception | None = None
+    servers: dict[tuple[str, int], Serve] = field(default_factory=dict)
 
     def passes(self, source: str, target: str, protocol: int, port: int) -> bool:
         """Whether a first packet gets from one plugged port to another, both by their first addresses."""
@@ -56,6 +63,7 @@ class FakeVif:
         self.world = world if world is not None else FakeNetworkWorld()
         self._pool_size = pool_size
         self._is_open = False
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Have spares ready."""
@@ -67,6 +75,8 @@ class FakeVif:
         if self._is_open:
             await self.sweep()
             self.world.spares = 0
+        for task in self._serving:
+            task.cancel()
         self._is_open = False
 
     async def make_sandbox(self, sandbox: str) -> str:
@@ -115,6 +125,24 @@ class FakeVif:
         self.world.groups |= {group.id: group for group in groups}
         self.world.asked |= {nic.port: nic.groups for nic in nics}
 
+    async def connection(self, sandbox: str, address: str, port: int) -> socket.socket:
+        """To a server of the world."""
+        self._check_open()
+        cards = self.world.sandboxes.get(sandbox)
+        if cards is None:
+            raise NotFound(f"There is no sandbox {sandbox} on this node.")
+        if address not in {*_LOOPBACK, *(a.address for card in cards.values() for a in card.addresses)}:
+            raise Conflict("cannot assign requested address")
+        server = self.world.servers.get((sandbox, port))
+        if server is None:
+            raise Conflict("connection refused")
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        task = asyncio.get_running_loop().create_task(_serve(server, theirs))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        return ours
+
     async def plugged(self) -> dict[str, frozenset[str]]:
         """Ports by sandbox, of sandboxes that have any."""
         self._check_open()
@@ -129,6 +157,17 @@ class FakeVif:
     def _check_open(self) -> None:
         if not self._is_open:
             raise Permanent("The networks of this node are not open.")
+
+
+async def _serve(server: Serve, connection: socket.socket) -> None:
+    """One connection, until its server has had enough of it."""
+    reader, writer = await asyncio.open_connection(sock=connection)
+    try:
+        await server(reader, writer)
+    except OSError:
+        pass  # whoever called has gone
+    finally:
+        writer.close()
 
 
 def _path(sandbox: str) -> str:

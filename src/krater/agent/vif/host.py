@@ -4,6 +4,7 @@ Everything is decided from what the kernel and the directory say at that moment.
 namespaces is remembered, so that two sandboxes never reach for the same one.
 """
 
+import socket
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -20,9 +21,14 @@ from krater.errors import KraterError, NotFound, Permanent
 from krater.model.network import Nic
 from krater.model.security import GroupRules
 
+_RECEIVED = 16384  # bytes that a connection holds for us
+
 
 class Host:
-    """Namespaces, cards, bridges and rules of one instance. One thread at a time, except `make_spare`."""
+    """Namespaces, cards, bridges and rules of one instance.
+
+    One thread at a time, except `make_spare` and `make_socket`.
+    """
 
     def __init__(self, instance: str, directory: Path, pool_size: int, nat: bool, host_access: bool) -> None:
         self._marks = Marks(instance)
@@ -123,6 +129,16 @@ class Host:
             self._guards.settle(groups, nics, self.plugged())
         else:
             self._guards.update(groups, nics)
+
+    def make_socket(self, sandbox: str, family: socket.AddressFamily) -> socket.socket:
+        """A TCP socket in a sandbox's namespace, which takes in little. May run on another thread than the rest."""
+        path = self._namespaces.path(sandbox)
+        if path is None:
+            raise NotFound(f"There is no sandbox {sandbox} on this node.")
+        with self._namespaces.inside(path):
+            made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVED)
+        return made
 
     def plugged(self) -> dict[str, frozenset[str]]:
         """Ports by sandbox, of sandboxes that exist."""

@@ -4,6 +4,7 @@ Every adapter passes `tests/contracts/test_vif.py`. All methods are idempotent; 
 kernel, never memory. What belongs to another Krater on the same machine (another *instance*) is never seen or touched.
 """
 
+import socket
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -43,6 +44,13 @@ class Vif(Protocol):
 
         `is_all`: these are all groups and cards of the node; else they are news of some. What is not said stays as it
         was in the kernel, across restarts. A card in groups that were never told hears and says nothing.
+        """
+
+    async def connection(self, sandbox: str, address: str, port: int) -> socket.socket:
+        """A TCP connection within a sandbox, from one of its own addresses to the same one: it never leaves it.
+
+        Not blocking, for whoever called to close; who does not wait any longer leaves nothing open. NotFound when there
+        is no such sandbox, Conflict when the address is not its own or nobody takes the connection.
         """
 
     async def plugged(self) -> dict[str, frozenset[str]]:

@@ -11,6 +11,8 @@ the kernel later; a bridge without cards stays for `linger` seconds. `close` and
 import asyncio
 import errno
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from krater.agent.vif.bridges import Bridge
 from krater.agent.vif.host import Host
-from krater.errors import Failed, Permanent, Temporary
+from krater.errors import Conflict, Failed, Permanent, Temporary
 from krater.model.network import Nic
 from krater.model.security import GroupRules
 
@@ -37,6 +39,8 @@ _HOPELESS = frozenset(
         errno.ERANGE,
     }
 )
+
+_BIND_ADDRESS_NO_PORT = 24  # the kernel chooses the port when it knows where it goes: there are more of them then
 
 
 class Names(Protocol):
@@ -73,6 +77,7 @@ class NativeVif:
         self._linger = linger
         self._hands: ThreadPoolExecutor | None = None
         self._maker: ThreadPoolExecutor | None = None
+        self._caller: ThreadPoolExecutor | None = None
         self._served: dict[str, Bridge] = {}
         self._told: dict[str, Bridge] = {}
         self._naming = asyncio.Lock()
@@ -85,6 +90,7 @@ class NativeVif:
         if self._hands is None:
             self._hands = ThreadPoolExecutor(1, "krater-vif")
             self._maker = ThreadPoolExecutor(1, "krater-vif-spares")
+            self._caller = ThreadPoolExecutor(1, "krater-vif-sockets")
         await self._do(self._host.open)
         await self._tell_names()
         self._start_refill()
@@ -92,20 +98,21 @@ class NativeVif:
 
     async def close(self) -> None:
         """Let go of threads, spares and bridges without cards. What sandboxes use stays."""
-        if self._hands is None or self._maker is None:
+        if self._hands is None or self._maker is None or self._caller is None:
             return
         for task in (self._refill, self._tidying):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
         self._refill = self._tidying = None
-        self._maker.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._maker.shutdown, True)
+        for others in (self._maker, self._caller):
+            others.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(others.shutdown, True)
         await self._do(self._host.close)
         for network in list(self._served):
             await self._forget(network)
         self._told = {}
-        hands, self._hands, self._maker = self._hands, None, None
+        hands, self._hands, self._maker, self._caller = self._hands, None, None, None
         await asyncio.to_thread(hands.shutdown, True)
 
     async def make_sandbox(self, sandbox: str) -> str:
@@ -136,6 +143,34 @@ class NativeVif:
     async def guard(self, groups: Sequence[GroupRules], nics: Sequence[Nic], *, is_all: bool = False) -> None:
         """Have these rules hold."""
         await self._do(self._host.guard, groups, nics, is_all=is_all)
+
+    async def connection(self, sandbox: str, address: str, port: int) -> socket.socket:
+        """The socket is made in the namespace, by a thread that nothing else keeps busy, and used from here.
+
+        It is bound to the address that it goes to: where the sandbox does not have that, nothing is sent anywhere.
+        """
+        if self._caller is None:
+            raise Permanent("The networks of this node are not open.")
+        loop, family = asyncio.get_running_loop(), socket.AF_INET6 if ":" in address else socket.AF_INET
+        making = loop.run_in_executor(self._caller, self._host.make_socket, sandbox, family)
+        try:
+            made = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_close_late)
+            raise
+        except OSError as error:
+            raise translated(error) from error
+        try:
+            made.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            made.bind((address, 0))
+            await loop.sock_connect(made, (address, port))
+        except OSError as error:
+            made.close()
+            raise Conflict(os.strerror(error.errno or 0).lower()) from error
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     async def plugged(self) -> dict[str, frozenset[str]]:
         """Ports plugged, by sandbox."""
@@ -211,6 +246,12 @@ class NativeVif:
         del self._served[network]
         if self._names is not None:
             await self._names.close(network)
+
+
+def _close_late(making: asyncio.Future[socket.socket]) -> None:
+    """Nobody waits for it any more."""
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
 
 
 def translated(error: OSError) -> Failed:
