@@ -146,7 +146,7 @@ def _judge_one(table: Table, assignment: Assignment) -> list[str]:
 
 def _judge_container(intent: Intent, report: Report, container: FakeContainer) -> list[str]:
     wrong: list[str] = []
-    told = [replace(one, health=None) for one in report.containers]  # that, the engine does not know
+    told = [replace(one, health=None, ready=None, unready=None) for one in report.containers]  # that, no engine knows
     if container.seen not in told or not container.is_whole:
         wrong.append(f"reported as {report.containers}, is {container.seen}")
     if container.seen.rebuild != intent.rebuild:

@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
 from krater.model.assignment import Assignment, ContainerState
+from krater.model.member import Probe
 from krater.model.workload import Desired, Healthcheck, RestartName, RestartPolicy
 from tests.crash.sim import Sim, judge
 from tests.support.agent import altered, assignment_of, spec_of
@@ -14,6 +16,11 @@ pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 ONE = "1" * 32
 CHECK = Healthcheck("well-from 2", 2, 1, 2)
+PROBES = {
+    "startup": Probe(("true",), interval=2, successes=2),
+    "liveness": Probe(("well-from", "2"), interval=2, failures=2),
+    "readiness": Probe(("false",), interval=2),
+}
 
 
 async def vanish(wanted: Assignment, ends: list[int | None], *, quiet: float = 200.0) -> tuple[Sim, int]:
@@ -66,12 +73,12 @@ async def test_what_vanished_and_was_not_to_be_healed_stays_an_error_until_it_is
             await sim.quiet()
 
 
-async def ill(ends: list[int | None], restart: RestartPolicy, *, auto_heal: bool) -> tuple[Sim, int]:
+async def ill(ends: list[int | None], restart: RestartPolicy, *, auto_heal: bool, **checks: Any) -> tuple[Sim, int]:
     """A container whose checks fail until it was started again twice."""
     left = iter(ends)
     random.seed(1)  # checks have a jitter: without it, each telling has its effects at the same times
     async with Sim(lambda: next(left, None)) as sim:
-        spec = spec_of(ONE, healthcheck=CHECK)
+        spec = spec_of(ONE, **(checks or {"healthcheck": CHECK}))
         await sim.table.controller.want(assignment_of(ONE, containers=(spec,), restart=restart, auto_heal=auto_heal))
         await asyncio.sleep(60)
         effects = sim.life.effects
@@ -98,3 +105,13 @@ async def test_an_ill_container_becomes_well_whatever_happens_to_the_agent(
     for end in range(1, effects + 1):
         sim, _ = await ill([end], restart, auto_heal=auto_heal)
         assert sim.crashes == 1
+
+
+async def test_a_member_becomes_well_whatever_happens_to_the_agent_that_asks_its_probes() -> None:
+    policy = RestartPolicy(RestartName.ON_FAILURE, 5)
+    _, effects = await ill([], policy, auto_heal=False, **PROBES)
+    for end in range(1, effects + 1, 3):
+        sim, _ = await ill([end], policy, auto_heal=False, **PROBES)
+        assert sim.crashes == 1
+        (told,) = sim.table.controller.reports[ONE].containers
+        assert told.ready is False

@@ -8,6 +8,7 @@ import pytest
 from krater.agent.health import FairRoom, HealthChecks
 from krater.agent.runtimes.fake import FakeRuntime
 from krater.agent.runtimes.interfaces import ExecResult
+from krater.agent.vif.fake import FakeVif
 from krater.errors import Unavailable
 from krater.model.assignment import Assignment, Health, HealthState
 from krater.model.workload import Desired, Healthcheck, RestartName, RestartPolicy
@@ -191,7 +192,7 @@ async def test_checks_that_change_their_mind_all_the_time_are_not_told_all_the_t
         plain = assignment_of(ONE)
         await running.controller.want(plain)
         await running.settled(ONE)
-        checks = HealthChecks(engine, told.append)
+        checks = HealthChecks(engine, FakeVif(running.network), told.append)
         keeper = asyncio.get_running_loop().create_task(checks.run())
         await asyncio.sleep(0)
         wanted = checked("x", interval=1, retries=1000)

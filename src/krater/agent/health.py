@@ -1,37 +1,37 @@
-"""Health checks of this node's containers: run inside them, in time, and never many at once.
+"""The checks of this node's containers: health checks of lone ones, probes of members. In time, never many at once.
 
-A check belongs to one process: it begins when that runs, and ends with it. What it finds is part of what is observed
-of the container; what follows from it, the planner decides. Nothing of it is on disk: after a crash of the agent
-checks begin anew, as they do for a process that was just started.
+Checks belong to one process: they begin when that runs, and end with it. What they find is part of what is observed of
+the container; what follows from it, the planner decides. Nothing of it is on disk: after a crash of the agent checks
+begin anew, as they do for a process that was just started. Only that one has answered its startup probe is kept, by the
+controller (`Made.begun`).
 
-Everything about a check but its command is the same for all kinds: another kind is another `_attempt`.
+What a row of answers means is in `verdicts`, how one is asked in `probing`.
 """
 
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
 
 import structlog
 
+from krater.agent.probing import LOOPBACK, Place, Prober
 from krater.agent.runtimes.interfaces import Engine
-from krater.errors import Conflict, KraterError, NotFound
-from krater.model.assignment import Assignment, ContainerState, Health, HealthState, ObservedContainer
-from krater.model.workload import ContainerSpec, Healthcheck
+from krater.agent.verdicts import Check, Outcome, Purpose, Tally, Verdict, checks_of, verdict
+from krater.agent.vif.interfaces import Vif
+from krater.errors import KraterError
+from krater.model.assignment import Assignment, ContainerState, Made, ObservedContainer
 
 _log = structlog.get_logger(__name__)
 
-INTERVAL, TIMEOUT, RETRIES = 30, 30, 3
-SHELL = ("/bin/sh", "-c")
-
-_AT_ONCE, _AT_ONCE_OF_ONE = 16, 4  # checks on this node, and of one project: a hanging one keeps its place for long
-_OUTPUT, _TOLD = 4096, 300  # bytes that are read, characters that are told
+_COMMANDS, _COMMANDS_OF_ONE = 16, 4  # at once on this node, and of one project: a hanging one keeps its place for long
+_CONNECTIONS, _CONNECTIONS_OF_ONE = 128, 16  # the same of what starts no program
 _JITTER = 0.1
 _QUIET = 10.0  # seconds between reports of changes that change no state
-_OVERTIME = 5.0
 _ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
 
 
@@ -41,62 +41,92 @@ class _Start(NamedTuple):
     rebuild: int
     run: int
     attempt: int
-    started_at: object
-
-
-class _Outcome(NamedTuple):
-    """What one check said."""
-
-    succeeded: bool
-    output: str = ""
+    started_at: datetime | None
 
 
 @dataclass(slots=True, eq=False)
 class _Watch:
-    """One process under checks. `told` is what was last made known of `health`, and `told_at` when."""
+    """One process under checks. `told` is what was last made known of it, and `told_at` when."""
 
     workload: str
     project: str
-    spec: ContainerSpec
+    place: Place
     start: _Start
-    health: Health = Health()
-    told: Health = Health()
+    checks: tuple[Check, ...]
+    told: Verdict
     told_at: float = float("-inf")
-    task: asyncio.Task[None] | None = None
+    tallies: dict[Purpose, Tally] = field(default_factory=dict)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has answered its startup probe."""
+        return bool(self.tallies.get(Purpose.STARTUP, Tally()).verdict)
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 class HealthChecks:
-    """All checks of a node. `changed` is called with a workload of which something is to be told."""
+    """All checks of a node. `changed` is called with a workload of which something is to be told.
 
-    def __init__(self, engine: Engine, changed: Callable[[str], None]) -> None:
+    `is_held` tells which containers are held still for a moment, by us: silence of those says nothing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        vif: Vif,
+        changed: Callable[[str], None],
+        is_held: Callable[[str], bool] = _never,
+    ) -> None:
         self._engine = engine
+        self._prober = Prober(engine, vif)
         self._changed = changed
+        self._is_held = is_held
         self._watches: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = FairRoom(_AT_ONCE, _AT_ONCE_OF_ONE)
+        self._for_commands = FairRoom(_COMMANDS, _COMMANDS_OF_ONE)
+        self._for_connections = FairRoom(_CONNECTIONS, _CONNECTIONS_OF_ONE)
 
     def follow(
-        self, assignment: Assignment | None, containers: Iterable[str], seen: Iterable[ObservedContainer]
+        self,
+        assignment: Assignment | None,
+        containers: Iterable[str],
+        seen: Iterable[ObservedContainer],
+        made: Mapping[str, Made] | None = None,
     ) -> None:
         """Of these containers of a workload, check those that run and are to be checked, and no others."""
         found = {one.id: one for one in seen if one.state in _ALIVE}
         specs = {} if assignment is None else {spec.id: spec for spec in assignment.containers}
         for container in containers:
             spec, one, watch = specs.get(container), found.get(container), self._watches.get(container)
-            start = None if one is None else _start_of(one)
-            is_due = spec is not None and spec.healthcheck is not None and start is not None
-            if watch is not None and (not is_due or watch.start != start):
+            checks = () if spec is None or one is None else checks_of(spec)
+            if watch is not None and (one is None or not checks or watch.start != _start_of(one)):
                 self._leave(container)
                 watch = None
-            if assignment is not None and spec is not None and start is not None and is_due and watch is None:
-                self._begin(_Watch(assignment.workload, assignment.project_id, spec, start))
+            if assignment is None or one is None or not checks:
+                continue
+            place = _place_of(assignment, container)
+            if watch is None:
+                known = (made or {}).get(container)
+                self._begin(assignment, place, _start_of(one), checks, None if known is None else known.begun)
+            else:
+                watch.place = place
 
     def merged(self, seen: ObservedContainer) -> ObservedContainer:
         """A container with what is known of its health."""
         watch = self._watches.get(seen.id)
         if watch is None or seen.state not in _ALIVE or watch.start != _start_of(seen):
             return seen
-        return replace(seen, health=watch.told)
+        return replace(seen, **watch.told._asdict())
+
+    def begun(self, container: str) -> datetime | None:
+        """When its process was started, if that has answered its startup probe."""
+        watch = self._watches.get(container)
+        return watch.start.started_at if watch is not None and watch.has_begun else None
 
     async def run(self) -> None:
         """Checks go on for as long as this runs."""
@@ -106,77 +136,82 @@ class HealthChecks:
             for container in list(self._watches):
                 self._leave(container)
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._prober.close()
 
     def __len__(self) -> int:
         """How many processes are checked."""
         return len(self._watches)
 
-    def _begin(self, watch: _Watch) -> None:
-        self._watches[watch.spec.id] = watch
-        watch.task = asyncio.get_running_loop().create_task(self._check_on(watch), name=f"health {watch.spec.id}")
-        self._tasks.add(watch.task)
-        watch.task.add_done_callback(self._tasks.discard)
+    def _begin(
+        self, assignment: Assignment, place: Place, start: _Start, checks: tuple[Check, ...], begun: datetime | None
+    ) -> None:
+        """`begun` is the start of the process that was known to have answered its startup probe."""
+        tallies = {Purpose.STARTUP: Tally(True)} if begun is not None and begun == start.started_at else {}
+        told = verdict(checks, tallies)
+        watch = _Watch(assignment.workload, assignment.project_id, place, start, checks, told, tallies=tallies)
+        if watch.has_begun or not any(check.first for check in checks):
+            watch.begun.set()
+        self._watches[place.container] = watch
+        for check in checks:
+            if check.first and watch.has_begun:
+                continue
+            asking = self._ask_again_and_again(watch, check)
+            task = asyncio.get_running_loop().create_task(asking, name=f"{check.purpose} {place.container}")
+            watch.tasks.append(task)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _leave(self, container: str) -> None:
-        task = self._watches.pop(container).task
-        if task is not None:
+        for task in self._watches.pop(container).tasks:
             task.cancel()
 
-    async def _check_on(self, watch: _Watch) -> None:
-        """Check again and again. The time between is counted from the end of a check, as a slow one is load enough."""
-        check = watch.spec.healthcheck
-        assert check is not None  # noqa: S101
+    async def _ask_again_and_again(self, watch: _Watch, check: Check) -> None:
+        """The time between is counted from the end of a check, as a slow one is load enough."""
+        probe = check.probe
+        await asyncio.sleep(probe.delay * random.uniform(1, 1 + _JITTER))  # noqa: S311
+        if not check.first:
+            await watch.begun.wait()
+        commands = probe.http is None and probe.port is None
+        room = self._for_commands if commands else self._for_connections
         while True:
-            await asyncio.sleep((check.interval or INTERVAL) * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
-            async with self._room.place(watch.project):
-                outcome = await self._attempt_safely(watch, check)
+            async with room.place(watch.project):
+                outcome = await self._ask_safely(watch, check)
             if outcome is not None:
                 self._count(watch, check, outcome)
+            if check.first and watch.has_begun:
+                return
+            await asyncio.sleep(probe.interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
 
-    async def _attempt_safely(self, watch: _Watch, check: Healthcheck) -> _Outcome | None:
-        """What a check said; None when it says nothing about the process, as it is paused or gone."""
+    async def _ask_safely(self, watch: _Watch, check: Check) -> Outcome | None:
+        """What a check said; None when it says nothing about the process, as it is held still, paused or gone."""
+        container = watch.place.container
+        if self._is_held(container):
+            return None
         try:
-            outcome = await self._attempt(watch.spec.id, check)
-            if outcome.succeeded:
+            outcome = await self._prober.ask(watch.place, check.probe)
+            if outcome.succeeded and check.probe.command:
                 return outcome
-            seen = await self._engine.inspect(watch.spec.id)
+            seen = await self._engine.inspect(container)  # connections are taken by the kernel, too
         except Exception as problem:
             if not isinstance(problem, KraterError):
-                _log.exception("a health check could not be made", container=watch.spec.id)
+                _log.exception("a check could not be made", container=container)
             return None
         is_same = seen is not None and seen.state is ContainerState.RUNNING and _start_of(seen) == watch.start
-        return outcome if is_same else None
+        return outcome if is_same and not self._is_held(container) else None
 
-    async def _attempt(self, container: str, check: Healthcheck) -> _Outcome:
-        """Run its command. What hangs is killed, with all that it has started."""
-        timeout = check.timeout or TIMEOUT
-        try:
-            async with asyncio.timeout(timeout):
-                done = await self._engine.exec(container, (*SHELL, check.test), timeout + _OVERTIME, _OUTPUT)
-        except TimeoutError:
-            return _Outcome(False, f"no end within {timeout} seconds")
-        except (Conflict, NotFound) as problem:
-            return _Outcome(False, _shown(problem.message))
-        said = _shown(done.output.decode(errors="replace"))
-        return _Outcome(done.exit_code == 0, f"exit code {done.exit_code}" + (f": {said}" if said else ""))
-
-    def _count(self, watch: _Watch, check: Healthcheck, outcome: _Outcome) -> None:
-        if outcome.succeeded:
-            watch.health = Health(HealthState.HEALTHY)
-        else:
-            failures = watch.health.failures + 1
-            is_ill = failures >= (check.retries or RETRIES)
-            state = HealthState.UNHEALTHY if is_ill else watch.health.state
-            watch.health = Health(state, failures, outcome.output)
+    def _count(self, watch: _Watch, check: Check, outcome: Outcome) -> None:
+        watch.tallies[check.purpose] = watch.tallies.get(check.purpose, Tally()).after(outcome, check.probe)
+        if check.first and watch.has_begun:
+            watch.begun.set()
+            self._changed(watch.workload)  # to have it kept, even if nothing else follows from it yet
         self._tell(watch)
 
     def _tell(self, watch: _Watch) -> None:
         """Make it known: a change of state at once, the rest not often, however often a user has it checked."""
-        now = asyncio.get_running_loop().time()
-        is_other_state = watch.health.state is not watch.told.state
-        if watch.health == watch.told or not (is_other_state or now - watch.told_at >= _QUIET):
+        now, found = asyncio.get_running_loop().time(), verdict(watch.checks, watch.tallies)
+        if found == watch.told or (found.is_like(watch.told) and now - watch.told_at < _QUIET):
             return
-        watch.told, watch.told_at = watch.health, now
+        watch.told, watch.told_at = found, now
         self._changed(watch.workload)
 
 
@@ -226,7 +261,7 @@ def _start_of(seen: ObservedContainer) -> _Start:
     return _Start(seen.rebuild, seen.run, seen.attempt, seen.started_at)
 
 
-def _shown(text: str) -> str:
-    """Short enough to be told, and without what no database takes."""
-    plain = " ".join(text.replace("\0", "\N{REPLACEMENT CHARACTER}").split())
-    return plain if len(plain) <= _TOLD else plain[: _TOLD - 1] + "…"
+def _place_of(assignment: Assignment, container: str) -> Place:
+    """Its capsule is asked at its first address, as others would."""
+    addresses = assignment.nics[0].addresses if assignment.nics else ()
+    return Place(container, assignment.workload, addresses[0].address if addresses else LOOPBACK)

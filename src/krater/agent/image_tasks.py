@@ -49,6 +49,7 @@ class ImageTasks:
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._commit_room = asyncio.Semaphore(_COMMITS_AT_ONCE)
         self._commits: dict[str, asyncio.Task[None]] = {}
+        self._copied: set[str] = set()
         self._progress: dict[str, PullProgress] = {}
         self._has_answer = False
 
@@ -81,6 +82,10 @@ class ImageTasks:
             seen = self._progress.get(id, PullProgress(0, 0))
             return ProgressAnswer("working", seen.done, seen.total)
         return ProgressAnswer("unknown")
+
+    def copies(self, container: str) -> bool:
+        """Whether an image is just being made of this container."""
+        return container in self._copied
 
     def expect(self, name: str) -> None:
         """A container is made of this image, so it is here: tell the controller, if it does not know."""
@@ -149,7 +154,11 @@ class ImageTasks:
     async def _have(self, task: ImageTask) -> None:
         """Pull it, or make it."""
         if task.source:
-            made = await self._runtime.commit(task.source, task.name, self._largest)
+            self._copied.add(task.source)
+            try:
+                made = await self._runtime.commit(task.source, task.name, self._largest)
+            finally:
+                self._copied.discard(task.source)
             _log.info("image made", container=task.source, image=task.id, size=made.size)
         else:
 

@@ -103,7 +103,7 @@ class Agent:
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
         self._volume_tasks = VolumeTasks(node, bus, volumes)
         self._reporter = Reporter(node, bus)
-        self._health = HealthChecks(runtime, self._reconciler.wake)
+        self._health = HealthChecks(runtime, vif, self._reconciler.wake, self._is_held)
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience, settings.largest_image)
         self._uploads = Uploads(runtime)
         self._garbage = ImageGarbage(runtime, self._images, self._images_in_use, directory, _marks(settings))
@@ -228,6 +228,10 @@ class Agent:
     def _changed(self, workload: str) -> None:
         self._names_due.set()
         self._reconciler.wake(workload)
+
+    def _is_held(self, container: str) -> bool:
+        """Whether its processes stand still because an image is made of it."""
+        return self._images.copies(container)
 
     async def _follow_events(self) -> None:
         """A process ended, or something else happened to a container: look at it at once."""

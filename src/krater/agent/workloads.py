@@ -176,11 +176,12 @@ class Workloads:
     async def _look(self, entry: Entry) -> ObservedWorkload:
         """The workload as it is now, to be remembered until the next look."""
         found = await self._observer.look(entry.workload, entry.containers)
-        self._health.follow(entry.assignment, entry.containers, found.containers.values())
+        self._health.follow(entry.assignment, entry.containers, found.containers.values(), entry.made)
         seen = self._with_health(found)
         entry.seen = tuple(seen.containers.values())
         if entry.assignment is not None:
-            entry.made |= {one.id: made_of(entry.assignment, one) for one in entry.seen}
+            begun = {one.id: self._health.begun(one.id) for one in entry.seen}
+            entry.made |= {one.id: replace(made_of(entry.assignment, one), begun=begun[one.id]) for one in entry.seen}
         entry.swept -= seen.containers.keys()
         return seen
 

@@ -14,13 +14,15 @@ class Made:
     """A container that a node has had: for which rebuild and run, and whether its process had ended for good.
 
     Nodes report it and get it back with the assignment: so they know a container that vanished from one that was never
-    made, even when nothing is left on the node that could tell.
+    made, even when nothing is left on the node that could tell. `begun` is when its process was started, once that has
+    answered its startup probe: so none is ended for not answering it again.
     """
 
     id: str
     rebuild: int
     run: int
     is_over: bool = False
+    begun: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +80,18 @@ class HealthState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`failures` is how many checks in a row have failed, `output` what the last of these said."""
+    """`failures` is how many times in a row the `check` has failed, and `output` what it said last."""
 
     state: HealthState = HealthState.STARTING
     failures: int = 0
     output: str = ""
+    check: str = "health check"
 
     @property
     def complaint(self) -> str:
         """What is wrong, in words."""
         times = "once" if self.failures == 1 else f"{self.failures} times in a row"
-        return f"Its health check failed {times}; the last said: {self.output}"
+        return f"Its {self.check} failed {times}; the last said: {self.output}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ class ObservedContainer:
     `oom_killed` is true when the kernel killed a process of it for want of memory. `cut_off` tells why the process was
     ended, or is about to be, though neither it nor its user wanted that: its health, or the loss of its machine.
     `health` is None where nothing checks it; it is what a crash of the agent may forget.
-    `ready` is what the readiness probe says, None where there is none; a crash may forget it as well.
+    `ready` is what the readiness probe says, None where there is none, and `unready` why it is not, once that is known;
+    a crash may forget them as well.
     `command`, `entrypoint`, `ports` are the effective ones, completed from the image. `cpu` and `memory` are the limits
     in force (cores, MiB), None when the engine does not tell.
     """
@@ -117,6 +121,7 @@ class ObservedContainer:
     cut_off: str | None = None
     health: Health | None = None
     ready: bool | None = None
+    unready: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     image_digest: str = ""

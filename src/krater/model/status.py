@@ -103,7 +103,7 @@ def _reason(intent: Intent, seen: ObservedContainer, observed: Observed) -> str 
     if seen.error is not None:
         return seen.error
     if seen.state is not ContainerState.EXITED:
-        return observed.trouble or seen.cut_off or _illness(seen.health)
+        return observed.trouble or seen.cut_off or _illness(seen.health) or seen.unready
     if seen.oom_killed:
         return "Killed by the kernel: the container used more memory than its limit."
     asked_for = intent.desired in (Desired.STOPPED, Desired.CREATED)

@@ -91,8 +91,7 @@ class Requests:
 class Healthcheck:
     """A command line that a shell in the container runs; times are whole seconds. 0 means the default of the node.
 
-    What a check does is all that is in here; when it is done and what follows from it is the same for all kinds. A
-    further kind (a request, a connection) or purpose (ready, started) is a further type beside this one.
+    Members of capsules have probes instead (`model/member.py`).
     """
 
     test: str
