@@ -49,9 +49,11 @@ def actions(client: Client, container: str, request: str | None, form: str) -> N
         show_json(found) if form == "json" else show_table(found, ACTIONS)
         return
     one = client.containers.action(container, request)
-    if form == "json":
-        show_json(one)
-        return
+    show_json(one) if form == "json" else show_action(one)
+
+
+def show_action(one: Action) -> None:
+    """One thing asked, with its steps."""
     pairs = [("Action", one["action"]), ("Request", one["request_id"]), ("User", one["user_id"])]
     show_panel([*pairs, ("Started", moment(one["start_time"])), ("Result", result_words(one))])
     _show_events(one.get("events") or [])

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from krater.cli.connection import client_of
+from krater.client.capsule_answers import member_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -19,10 +20,11 @@ def complete_containers(context: click.Context, parameter: click.Parameter, inco
     """Names of containers, and ids once something was typed. Silent whatever goes wrong: a shell is waiting."""
     try:
         context.find_root().params["timeout"] = 2
-        found = client_of(context).containers.list()
+        client = client_of(context)
+        found, capsules = client.containers.list(), client.capsules.list_if_any()
     except Exception:
         return []
-    texts = [c["name"] for c in found] + [c["uuid"] for c in found if incomplete]
+    texts = [c["name"] for c in found] + [c["uuid"] for c in found if incomplete] + member_names(capsules)
     return [text for text in texts if text.startswith(incomplete)]
 
 

@@ -1,80 +1,41 @@
-"""`krater capsule`: templates of capsules, checked and made without a server."""
-
-import json
-from pathlib import Path
-from typing import Any
+"""`krater capsule`: where its commands live."""
 
 import click
 
-from krater.cli.failures import FAILED, complain
-from krater.cli.tables import safe
+from krater.cli.commands import LazyGroup, Sections
 
-_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-_LARGEST = 1 << 20
+_SECTIONS: Sections = {
+    "Capsules": {
+        "create": ("krater.cli.capsules.creation:create", "Make a capsule of a template, and start it."),
+        "ls": ("krater.cli.capsules.showing:ls", "List capsules."),
+        "show": ("krater.cli.capsules.showing:show", "Show all about a capsule, and why it is as it is."),
+        "events": ("krater.cli.capsules.history:events", "Show what happened to a capsule and its members."),
+        "start": ("krater.cli.capsules.lifecycle:start", "Start capsules, or members of them."),
+        "stop": ("krater.cli.capsules.lifecycle:stop", "Stop capsules, or members of them."),
+        "restart": ("krater.cli.capsules.lifecycle:restart", "Restart capsules, or members of them."),
+        "rm": ("krater.cli.capsules.removal:rm", "Remove capsules."),
+    },
+    "Inside": {
+        "logs": ("krater.cli.capsules.logs:logs", "Print what the members of a capsule wrote."),
+        "exec": ("krater.cli.capsules.inside:execute", "Run a command inside a member."),
+        "attach": ("krater.cli.capsules.inside:attach", "Talk to a member's first process."),
+        "top": ("krater.cli.capsules.inside:top", "Show the processes of the members."),
+        "stats": ("krater.cli.capsules.inside:stats", "Show what the members use now."),
+    },
+    "Templates": {
+        "lint": ("krater.cli.capsules.files:lint", "Check templates without sending them."),
+        "convert": ("krater.cli.capsules.files:convert", "Turn a Kubernetes Pod into a template."),
+    },
+}
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    sections=_SECTIONS,
+    epilog="Members are named CAPSULE/MEMBER, here and in `krater exec`, `krater cp` and all the others.",
+)
 def capsule() -> None:
-    """Look at templates of capsules: several containers that are one. Running them comes with a later release."""
+    """Run and look after capsules: several containers that share addresses, volumes and limits.
 
-
-@capsule.command()
-@click.argument("files", type=_FILE, nargs=-1, required=True, metavar="FILE...")
-def lint(files: tuple[Path, ...]) -> None:
-    """Check templates (YAML or JSON) without sending them. Exit code 1 when one is wrong: for CI."""
-    from krater.api.templates import read_template, unknown_keys
-    from krater.errors import Invalid
-
-    is_wrong = False
-    for file in files:
-        text = _read(file)
-        try:
-            template = read_template(text)
-        except Invalid as error:
-            complain(f"{file}: {error.message}")
-            is_wrong = True
-            continue
-        for key in unknown_keys(_load(text), template):
-            click.echo(safe(f"{file}: {key}: means nothing in a capsule"), err=True)
-        click.echo(f"{file}: ok")
-    if is_wrong:
-        raise SystemExit(FAILED)
-
-
-@capsule.command()
-@click.argument("file", type=_FILE, metavar="POD.yaml")
-@click.option("--strict", is_flag=True, help="Fail when a field of the Pod has to be left out.")
-def convert(file: Path, strict: bool) -> None:
-    """Turn a Kubernetes Pod manifest into a template, on standard output. What has to be left out is named."""
-    from krater.cli.pods import NotAPod, capsule_of
-
-    try:
-        template, left_out = capsule_of(_load(_read(file)))
-    except (NotAPod, ValueError) as error:
-        complain(f"{file}: {error}")
-        raise SystemExit(FAILED) from None
-    for place in left_out:
-        click.echo(safe(f"{file}: {place}: left out, a capsule has no such thing"), err=True)
-    if strict and left_out:
-        raise SystemExit(FAILED)
-    click.echo(json.dumps(template, indent=2))
-
-
-def _read(file: Path) -> str:
-    """The text of a file, or of standard input for `-`."""
-    try:
-        with click.open_file(str(file), "r", encoding="utf-8") as stream:
-            text: str = stream.read(_LARGEST + 1)
-            return text
-    except (OSError, UnicodeDecodeError) as error:
-        complain(f"{file}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
-        raise SystemExit(FAILED) from None
-
-
-def _load(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())[:200]}") from None
+    Capsules are named by name, id, or the beginning of an id.
+    """

@@ -5,11 +5,14 @@ completing their names, imports none. `krater serve` brings a web server and a d
 """
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+Sections = Mapping[str, Mapping[str, tuple[str, str]]]
+
+SECTIONS: Sections = {
     "Containers": {
         "run": ("krater.cli.run:run", "Run a container and follow it."),
         "create": ("krater.cli.run:create", "Make a container without starting it."),
@@ -44,7 +47,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "registry": ("krater.cli.registry:registry", "Manage logins for registries of images."),
     },
     "Capsules": {
-        "capsule": ("krater.cli.capsule:capsule", "Check templates of capsules, and make them of Pods."),
+        "capsule": ("krater.cli.capsule:capsule", "Run and look after capsules: several containers as one."),
+        "kube": ("krater.cli.kube:kube", "Run Kubernetes Pods as capsules."),
     },
     "Volumes": {
         "volume": ("krater.cli.volume:volume", "Manage volumes."),
@@ -73,30 +77,36 @@ COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in sect
 
 
 class LazyGroup(click.Group):
-    """A group of commands that are imported when they are used."""
+    """A group of commands that are imported when they are used: `krater` itself, unless told otherwise."""
+
+    def __init__(self, *args: Any, sections: Sections = SECTIONS, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._sections = sections
+        self._entries = {name: entry for section in sections.values() for name, entry in section.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the help text."""
-        return list(COMMANDS)
+        return list(self._entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import it."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._entries:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        place = self._entries[cmd_name][0]
+        module, _, attribute = place.partition(":")
         try:
             command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
-            raise click.ClickException(f"`krater {cmd_name}` is not part of this installation.") from None
+            raise click.ClickException(f"`{ctx.command_path} {cmd_name}` is not part of this installation.") from None
         if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name][0]} is no command")
+            raise TypeError(f"{place} is no command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The sections of the table above."""
-        for title, section in SECTIONS.items():
+        for title, section in self._sections.items():
             with formatter.section(title):
                 formatter.write_dl([(name, text) for name, (_, text) in section.items()])
 
@@ -104,5 +114,6 @@ class LazyGroup(click.Group):
         """Names of commands, without importing them."""
         from click.shell_completion import CompletionItem
 
-        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        entries = self._entries.items()
+        found = [CompletionItem(name, help=text) for name, (_, text) in entries if name.startswith(incomplete)]
         return found + click.Command.shell_complete(self, ctx, incomplete)

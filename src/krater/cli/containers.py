@@ -13,18 +13,19 @@ from krater.cli.words import (
     health_check_words,
     mebibytes,
     moment,
+    name_of,
     progress_words,
     short_id,
     status_color,
     status_words,
 )
-from krater.client import Client
+from krater.client import Client, members_of
 from krater.client.answers import Container
 
 _ALIVE = ("Running", "Paused", "Restarting")
 
 COLUMNS = (
-    Column("NAME", lambda c: c["name"], least=12),
+    Column("NAME", name_of, least=12),
     Column("IMAGE", lambda c: c["image"], least=10, rank=2),
     Column("STATUS", status_words, least=14, color=status_color),
     Column("ADDRESSES", lambda c: ", ".join(addresses(c)), least=12, rank=3),
@@ -38,12 +39,22 @@ PROJECT = Column("PROJECT", lambda c: c["project_id"], least=8, rank=6)
 @click.option("--running", is_flag=True, help="Only those with a process.")
 @click.option("-a", "--all", is_flag=True, hidden=True, help="What `docker ps` needs; here it is so anyway.")
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only name=, status=, image= or label=.")
+@click.option("--capsule", metavar="CAPSULE", help="The members of this capsule instead.")
+@click.option("--all-members", is_flag=True, help="The members of capsules too.")
 @click.option("--all-projects", is_flag=True, help="Those of all projects (administrators).")
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
 @format_option
 @pass_client
 def ps(
-    client: Client, running: bool, all: bool, filters: tuple[str, ...], all_projects: bool, quiet: bool, form: str
+    client: Client,
+    running: bool,
+    all: bool,
+    filters: tuple[str, ...],
+    capsule: str | None,
+    all_members: bool,
+    all_projects: bool,
+    quiet: bool,
+    form: str,
 ) -> None:
     """List containers, those that do not run as well.
 
@@ -52,7 +63,14 @@ def ps(
     keys: all of them.
     """
     wanted = _parsed(filters)
-    found = [c for c in client.containers.list(all_projects=all_projects) if _matches(c, wanted)]
+    found: list[Container]
+    if capsule is not None:
+        found = [*client.capsules.members(client.capsules.find(capsule)["uuid"])]
+    else:
+        found = client.containers.list(all_projects=all_projects)
+        if all_members:
+            found += [m for one in client.capsules.list(all_projects=all_projects) for m in members_of(one)]
+    found = [container for container in found if _matches(container, wanted)]
     if running:
         found = [c for c in found if c["status"] in _ALIVE]
     if quiet:
@@ -110,8 +128,9 @@ def _facts(c: Container) -> list[tuple[str, str | list[str]]]:
     restart = policy.get("Name", "no") + (f", {tries} times at most" if tries not in ("0", "") else "")
     flags = [word for word in ("interactive", "tty", "auto_remove", "auto_heal", "privileged") if c.get(word)]
     return [
-        ("Name", c["name"]),
+        ("Name", name_of(c)),
         ("Id", c["uuid"]),
+        *_member_facts(c),
         ("Status", f"{c['status']} ({detail})" if detail not in ("", c["status"]) else c["status"]),
         ("Now", progress_words(c) if c["task_state"] else ""),
         ("Reason", c["status_reason"] or ""),
@@ -136,6 +155,14 @@ def _facts(c: Container) -> list[tuple[str, str | list[str]]]:
         ("Created", moment(c["created_at"])),
         ("Updated", moment(c["updated_at"])),
     ]
+
+
+def _member_facts(c: Container) -> list[tuple[str, str]]:
+    """What is to be said of a member of a capsule besides."""
+    facts = [("Capsule", "capsule_uuid"), ("Role", "role"), ("Restarts", "restarts"), ("Exit code", "exit_code")]
+    ready = {True: "yes", False: "no"}.get(bool(c.get("ready"))) if c.get("ready") is not None else ""
+    told = [(title, "" if c.get(key) is None else str(c.get(key))) for title, key in facts]
+    return [*told, ("Ready", ready or "")]
 
 
 @click.command()

@@ -46,6 +46,8 @@ def hint_for(error: ClientError, access: Access | None) -> str:
             hint = "Your roles do not allow this; an administrator can do it."
         case NotFound() if error.code.endswith("container-not-found"):
             hint = "`krater ps` lists the containers of your project."
+        case NotFound() if error.code.endswith("capsule-not-found"):
+            hint = "`krater capsule ls` lists the capsules of your project."
         case NotNow():
             hint = "Try again in a moment."
         case ServerFailed(request_id=request) if request:

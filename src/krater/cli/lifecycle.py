@@ -13,7 +13,7 @@ from krater.cli.arguments import containers_argument, no_wait_option
 from krater.cli.connection import access_of, pass_client
 from krater.cli.failures import FAILED, complain, report
 from krater.cli.progress import Progress
-from krater.cli.words import progress_words, trouble
+from krater.cli.words import name_of, progress_words, trouble
 from krater.client import ApiError, Client, NotAuthenticated, NotFound, is_settled
 from krater.client.answers import Container
 
@@ -21,7 +21,8 @@ PATIENCE = 300.0
 
 Command = TypeVar("Command", bound=Callable[..., int])
 
-_STARTED = ("Running", "Stopped", "Restarting")  # what was started may have ended already
+STARTED = ("Running", "Stopped", "Restarting")  # what was started may have ended already
+STOPPED = ("Stopped", "Created")
 
 
 def timeout_option(command: Command) -> Command:
@@ -37,7 +38,7 @@ def timeout_option(command: Command) -> Command:
 @pass_client
 def start(client: Client, containers: tuple[str, ...], no_wait: bool) -> int:
     """Start containers."""
-    return _each(client, containers, client.containers.start, _STARTED, no_wait)
+    return _each(client, containers, client.containers.start, STARTED, no_wait)
 
 
 @click.command()
@@ -47,9 +48,7 @@ def start(client: Client, containers: tuple[str, ...], no_wait: bool) -> int:
 @pass_client
 def stop(client: Client, containers: tuple[str, ...], timeout: int | None, no_wait: bool) -> int:
     """Stop containers: ask their processes to end, and kill them when they do not."""
-    return _each(
-        client, containers, lambda uuid: client.containers.stop(uuid, timeout=timeout), ("Stopped", "Created"), no_wait
-    )
+    return _each(client, containers, lambda uuid: client.containers.stop(uuid, timeout=timeout), STOPPED, no_wait)
 
 
 @click.command()
@@ -59,7 +58,7 @@ def stop(client: Client, containers: tuple[str, ...], timeout: int | None, no_wa
 @pass_client
 def restart(client: Client, containers: tuple[str, ...], timeout: int | None, no_wait: bool) -> int:
     """Restart containers."""
-    return _each(client, containers, lambda uuid: client.containers.restart(uuid, timeout=timeout), _STARTED, no_wait)
+    return _each(client, containers, lambda uuid: client.containers.restart(uuid, timeout=timeout), STARTED, no_wait)
 
 
 @click.command()
@@ -77,7 +76,7 @@ def pause(client: Client, containers: tuple[str, ...], no_wait: bool) -> int:
 @pass_client
 def unpause(client: Client, containers: tuple[str, ...], no_wait: bool) -> int:
     """Thaw containers."""
-    return _each(client, containers, client.containers.unpause, _STARTED, no_wait)
+    return _each(client, containers, client.containers.unpause, STARTED, no_wait)
 
 
 @click.command()
@@ -88,7 +87,7 @@ def unpause(client: Client, containers: tuple[str, ...], no_wait: bool) -> int:
 def kill(client: Client, containers: tuple[str, ...], signal: str | None, no_wait: bool) -> int:
     """Send a signal to the first process of containers."""
     return _each(
-        client, containers, lambda uuid: client.containers.kill(uuid, signal=signal), (*_STARTED, "Paused"), no_wait
+        client, containers, lambda uuid: client.containers.kill(uuid, signal=signal), (*STARTED, "Paused"), no_wait
     )
 
 
@@ -100,7 +99,7 @@ def kill(client: Client, containers: tuple[str, ...], signal: str | None, no_wai
 def rebuild(client: Client, containers: tuple[str, ...], image: str | None, no_wait: bool) -> int:
     """Make containers anew from their image; ids, names and addresses stay, what they wrote to disk is lost."""
     return _each(
-        client, containers, lambda uuid: client.containers.rebuild(uuid, image=image), (*_STARTED, "Created"), no_wait
+        client, containers, lambda uuid: client.containers.rebuild(uuid, image=image), (*STARTED, "Created"), no_wait
     )
 
 
@@ -125,9 +124,9 @@ def _each(
             ended = None if no_wait else settled(client, container, progress)
             progress.clear()
             if no_wait or (ended is not None and ended["status"] in wanted):
-                print(container["name"], flush=True)
+                print(name_of(container), flush=True)
             else:
-                complain(trouble(ended, container["name"]))
+                complain(trouble(ended, name_of(container)))
                 code = FAILED
     return code
 
@@ -141,7 +140,7 @@ def settled(
         for state in client.containers.watch(container["uuid"], sleep=sleep):
             if is_settled(state) or time.monotonic() > end:
                 return state
-            progress.say(f"{state['name']}: {progress_words(state)}")
+            progress.say(f"{name_of(state)}: {progress_words(state)}")
     except NotFound:
         pass
     return None

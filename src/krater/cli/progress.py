@@ -14,6 +14,11 @@ _PLAIN_FRAMES = "-\\|/"
 _TERMINAL_PATIENCE, _LOG_PATIENCE = 0.2, 2.0
 
 
+def frames() -> str:
+    """What is shown one after the other, so that it moves."""
+    return _FRAMES if (sys.stderr.encoding or "").lower().startswith("utf") else _PLAIN_FRAMES
+
+
 class Progress:
     """One line that changes on a terminal; elsewhere a line for each thing that takes long."""
 
@@ -51,11 +56,11 @@ class Progress:
             self._printed = ""
 
     def _draw(self, text: str) -> None:
-        frames = _FRAMES if (sys.stderr.encoding or "").lower().startswith("utf") else _PLAIN_FRAMES
-        self._frame = (self._frame + 1) % len(frames)
+        shapes = frames()
+        self._frame = (self._frame + 1) % len(shapes)
         width = (terminal_width(sys.stderr) or 80) - 3
         self._printed = text
-        sys.stderr.write(f"\r\x1b[K{frames[self._frame]} {cut(text, width)}")
+        sys.stderr.write(f"\r\x1b[K{shapes[self._frame]} {cut(text, width)}")
         sys.stderr.flush()
 
     def __enter__(self) -> Self:

@@ -9,13 +9,13 @@ from krater.cli.connection import access_of, pass_client
 from krater.cli.failures import FAILED, complain, report
 from krater.cli.lifecycle import settled
 from krater.cli.progress import Progress
-from krater.cli.words import progress_words
+from krater.cli.words import name_of, progress_words
 from krater.client import ApiError, Client, Conflict, NotAllowed, NotAuthenticated, NotFound
 from krater.client.answers import Container
 
 PATIENCE = 120.0
 
-_PLAIN = ("Created", "Stopped", "Error", "Deleted", "Dead")
+PLAIN = ("Created", "Stopped", "Error", "Deleted", "Dead")
 
 
 @click.command()
@@ -57,9 +57,12 @@ def rm(client: Client, containers: tuple[str, ...], force: bool, no_wait: bool) 
 def remove(client: Client, container: Container, *, force: bool) -> None:
     """Have it removed, in the gentlest way that its state and the user allow. Returns before it is gone."""
     name, uuid, status = container["name"], container["uuid"], container["status"]
+    if "member_name" in container:
+        whole = name_of(container).rpartition("/")[0]
+        raise Conflict(f"{name_of(container)} goes with its capsule: krater capsule rm {whole}.", status=409)
     if status == "Deleting":
         return  # somebody asked already
-    if status in _PLAIN:
+    if status in PLAIN:
         client.containers.delete(uuid)
     elif not force:
         raise Conflict(f"{name} is {status}. Stop it first (krater stop {name}) or use rm -f.", status=409)

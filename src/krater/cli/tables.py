@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 GAP = 2
-COLORS = {"red": "31", "green": "32", "yellow": "33", "grey": "90"}
+COLORS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36", "grey": "90"}
 
 # What would move the cursor or turn the writing direction: a tenant's label must not rewrite an operator's screen.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

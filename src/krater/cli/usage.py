@@ -11,9 +11,9 @@ import click
 from krater.cli.arguments import complete_containers, container_argument, format_option
 from krater.cli.connection import pass_client
 from krater.cli.tables import Column, is_colored, show_json, show_table, table, terminal_width
-from krater.cli.words import mebibytes, size
+from krater.cli.words import mebibytes, name_of, size
 from krater.client import Client, Conflict, NotFound
-from krater.client.answers import Container
+from krater.client.answers import Container, Processes
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -25,17 +25,22 @@ def top(client: Client, container: str, ps_args: tuple[str, ...], form: str) -> 
     """Show the processes of a container. PS_ARGS are options of `ps`, such as `-o pid,args`."""
     found = client.containers.find(container)
     answer = client.containers.top(found["uuid"], " ".join(ps_args) or None)
-    titles = answer["Titles"]
-    if form == "json":
-        show_json(answer)
-        return
+    show_json(answer) if form == "json" else show_processes(answer)
+
+
+def show_processes(answer: Processes) -> None:
+    """A table as `ps` prints it, but that it fits."""
+    show_table(answer["Processes"], title_columns(answer["Titles"], lambda row: row))
+
+
+def title_columns(titles: Sequence[str], cells: Callable[[Any], list[str]]) -> list[Column]:
+    """The columns that `ps` has; `cells` finds its cells in a row."""
     last = len(titles) - 1
-    columns = [Column(title, _cell(at), least=8 if at == last else None) for at, title in enumerate(titles)]
-    show_table(answer["Processes"], columns)
+    return [Column(title, _cell(cells, at), least=8 if at == last else None) for at, title in enumerate(titles)]
 
 
-def _cell(at: int) -> Callable[[list[str]], str]:
-    return lambda row: row[at] if at < len(row) else ""
+def _cell(cells: Callable[[Any], list[str]], at: int) -> Callable[[Any], str]:
+    return lambda row: cells(row)[at] if at < len(cells(row)) else ""
 
 
 STATS = (
@@ -61,6 +66,11 @@ def _pair(text: str) -> str:
 def stats(client: Client, containers: tuple[str, ...], no_stream: bool, form: str) -> None:
     """Show what containers use now; without names, all that run. On a terminal, until you press Ctrl-C."""
     chosen = [client.containers.find(text) for text in containers] if containers else None
+    show_stats(client, chosen, no_stream=no_stream, form=form)
+
+
+def show_stats(client: Client, chosen: Sequence[Container] | None, *, no_stream: bool, form: str) -> None:
+    """What they use; None chosen is all that run."""
     if form == "json":
         show_json(_readings(client, chosen))
     elif no_stream or not sys.stdout.isatty():
@@ -74,7 +84,7 @@ def _readings(client: Client, chosen: Sequence[Container] | None, *, strict: boo
     readings = []
     for container in client.containers.list(filters={"status": "Running"}) if chosen is None else chosen:
         try:
-            readings.append({"name": container["name"], **client.containers.stats(container["uuid"])})
+            readings.append({"name": name_of(container), **client.containers.stats(container["uuid"])})
         except (Conflict, NotFound):
             if chosen is not None and strict:
                 raise

@@ -27,6 +27,13 @@ def short_id(identifier: str) -> str:
     return identifier[:SHORT_ID]
 
 
+def name_of(container: Container) -> str:
+    """What to call it: its name, or of a capsule's member CAPSULE/MEMBER."""
+    member = str(container.get("member_name") or "")
+    name = container["name"]
+    return f"{name.removeprefix('capsule-').removesuffix(f'-{member}')}/{member}" if member else name
+
+
 def task_words(container: Container) -> str:
     """What is being done to it; empty when nothing is."""
     task = container["task_state"] or ""
@@ -124,6 +131,17 @@ def took(start: str | None, finish: str | None) -> str:
     seconds = max(0.0, ((_utc(finish) if finish else datetime.now(UTC)) - begun).total_seconds())
     text = f"{seconds:.2f}s" if seconds < 10 else f"{seconds:.0f}s" if seconds < 600 else f"{seconds / 60:.0f}min"
     return text if finish else f"{text} so far"
+
+
+def age(text: str | None) -> str:
+    """How long ago that was."""
+    if not text:
+        return ""
+    seconds = max(0, int((datetime.now(UTC) - _utc(text)).total_seconds()))
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "mins")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds"
 
 
 def _utc(text: str) -> datetime:

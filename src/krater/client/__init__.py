@@ -6,6 +6,7 @@ Imports nothing else of Krater and only the standard library, so that it can be 
 from krater.client.access import Access, find_access
 from krater.client.answers import Container, Image, OwnImage
 from krater.client.api import Client
+from krater.client.capsule_answers import Capsule, Member, members_of
 from krater.client.console import Console
 from krater.client.errors import (
     AccessError,
@@ -24,7 +25,7 @@ from krater.client.errors import (
     ServerFailed,
     Unreachable,
 )
-from krater.client.states import exit_code, is_over, is_settled
+from krater.client.states import exit_code, is_capsule_over, is_capsule_settled, is_over, is_settled
 
 __all__ = [
     "Access",
@@ -32,6 +33,7 @@ __all__ = [
     "ApiError",
     "BadAnswer",
     "BadArchive",
+    "Capsule",
     "Client",
     "ClientError",
     "Conflict",
@@ -39,6 +41,7 @@ __all__ = [
     "Container",
     "Image",
     "InvalidRequest",
+    "Member",
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
@@ -50,6 +53,9 @@ __all__ = [
     "Unreachable",
     "exit_code",
     "find_access",
+    "is_capsule_over",
+    "is_capsule_settled",
     "is_over",
     "is_settled",
+    "members_of",
 ]

@@ -6,6 +6,7 @@ from typing import Self
 from krater.client.access import Access, find_access
 from krater.client.answers import Versions
 from krater.client.archives import Archives
+from krater.client.capsules import Capsules
 from krater.client.containers import Containers
 from krater.client.errors import BadAnswer
 from krater.client.images import Images
@@ -49,6 +50,7 @@ class Client:
         session = Session(self._transport, access)
         self._session = session
         self.containers = Containers(session)
+        self.capsules = Capsules(session)
         self.archives = Archives(session)
         self.images = Images(session)
         self.own_images = OwnImages(session)

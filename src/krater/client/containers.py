@@ -6,24 +6,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Unpack, cast
 
 from krater.client.answers import Action, Attachment, Container, Executed, NewContainer, Processes, Stats
+from krater.client.capsule_answers import members_of
+from krater.client.capsules import Capsules, refuse_capsules
 from krater.client.console import Console
-from krater.client.errors import Conflict, NotFound, NotSettled
+from krater.client.errors import NotFound, NotSettled
 from krater.client.following import Question, follow
+from krater.client.naming import SLASH, beginning_so
 from krater.client.session import Params, Session, segment
 from krater.client.states import is_id, is_over, is_settled
+from krater.client.watching import watched
 
 Actions = list[Action]  # `list` is a method below
 Attachments = list[Attachment]
 
 CURSOR_HEADER, WAIT_HEADER = "X-Krater-Log-Cursor", "X-Krater-Log-Wait"
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+STREAM_PIECE = 64 * 1024
 
 
 class Containers:
-    """Containers of the caller's project. A container is named by its id or its name."""
+    """Containers of the caller's project, members of capsules too. A container is named by its id or its name."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._capsules = Capsules(session)
 
     def list(
         self, *, all_projects: bool = False, filters: Mapping[str, str | Sequence[str]] | None = None
@@ -31,6 +36,7 @@ class Containers:
         """All containers, oldest first, however many pages that takes.
 
         `filters` are exact: name, image, status, host, task_state, memory, ...; of several values one has to match.
+        Members of capsules are not among them, but for `capsule`: those of this one, in the order they start.
         """
         params: dict[str, str | bool | list[str] | None] = {"all_projects": all_projects or None}
         for key, value in (filters or {}).items():
@@ -42,20 +48,20 @@ class Containers:
         return cast(Container, self._session.get(_path(container)))
 
     def find(self, text: str) -> Container:
-        """One container by id, name, or the beginning of its id when only one begins so."""
+        """One container by id, name, or the beginning of its id when only one begins so; CAPSULE/MEMBER is a member."""
+        if SLASH in text:
+            return self._capsules.find_member(text)
         try:
             return self.show(text)
         except NotFound:
-            if not is_id(text):
-                raise
-            found = [c for c in self.list() if c["uuid"].startswith(text)]
-            if len(found) > 1:
-                names = ", ".join(f"{c['uuid'][:12]} ({c['name']})" for c in found[:4])
-                more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-                raise Conflict(f"The ids of {names}{more} begin with {text}.", status=409) from None
-            if not found:
-                raise
-            return found[0]
+            capsules = self._capsules.list_if_any()
+            if is_id(text):
+                members = [member for capsule in capsules for member in members_of(capsule)]
+                found = beginning_so([*self.list(), *members], text)
+                if found is not None:
+                    return found
+            refuse_capsules(capsules, text)
+            raise
 
     def create(self, *, run: bool = False, **wanted: Unpack[NewContainer]) -> Container:
         """Make a container, and start it if `run`. Answers at once; `watch` and `settled` tell how it goes on."""
@@ -157,6 +163,35 @@ class Containers:
             sleep=sleep,
         )
 
+    def stream_logs(
+        self,
+        container: str,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        timestamps: bool = False,
+        tail: str | None = None,
+        since: str | None = None,
+        follow: bool = True,
+    ) -> Iterator[bytes]:
+        """The bytes it wrote and, if `follow`, writes, in one answer that ends when it is over. Krater's own.
+
+        Unlike `follow`, it breaks off (Unreachable) when the server restarts, and needs the client's connection for
+        itself: until it has ended or was closed, ask for other things with another `Client`.
+        """
+        params: Params = {
+            "stdout": stdout,
+            "stderr": stderr,
+            "timestamps": timestamps,
+            "tail": tail,
+            "since": since,
+            "follow": follow,
+        }
+        with self._session.stream("GET", _path(container) + "/logs/stream", params) as answer:
+            answer.wait_for_ever()
+            while piece := answer.read_some(STREAM_PIECE):
+                yield piece
+
     def _read_log(self, container: str, question: Question) -> tuple[str, str | None]:
         """The cursor travels in headers: other servers of this API refuse query keys they do not know."""
         params = {"tail": question.tail, "since": question.since, "timestamps": question.timestamps}
@@ -225,11 +260,7 @@ class Containers:
 
     def watch(self, container: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Container]:
         """Its state, again and again, less often as time goes by. Ends with NotFound when it is gone."""
-        pause = FIRST_PAUSE
-        while True:
-            yield self.show(container)
-            sleep(pause)
-            pause = min(pause * 1.3, LONGEST_PAUSE)
+        return watched(lambda: self.show(container), sleep)
 
     def wait(
         self, container: str, until: Literal["settled", "over", "gone"] = "settled", *, timeout: float = 300.0

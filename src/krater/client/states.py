@@ -1,8 +1,9 @@
-"""What the words of a container's status mean for somebody who waits. Pure."""
+"""What the words of the status of a container, or a capsule, mean for somebody who waits. Pure."""
 
 import re
 
 from krater.client.answers import Container
+from krater.client.capsule_answers import Capsule, members_of
 
 _RESTLESS = frozenset({"Creating", "Rebuilding", "Deleting"})
 _OVER = frozenset({"Stopped", "Error", "Dead", "Deleted", "Created"})
@@ -17,6 +18,17 @@ def is_settled(container: Container) -> bool:
 def is_over(container: Container) -> bool:
     """Whether no process runs and none will unless somebody asks."""
     return is_settled(container) and container["status"] in _OVER
+
+
+def is_capsule_settled(capsule: Capsule) -> bool:
+    """Whether nothing is being done to the capsule nor to a member: all is as it was asked to be, or has failed to."""
+    is_restless = capsule["status"] in _RESTLESS or any(member["task_state"] for member in members_of(capsule))
+    return not is_restless
+
+
+def is_capsule_over(capsule: Capsule) -> bool:
+    """Whether none of its ordinary members runs and none will unless somebody asks."""
+    return is_capsule_settled(capsule) and capsule["status"] in _OVER
 
 
 def exit_code(container: Container) -> int | None:

@@ -9,7 +9,7 @@ one connection, JSON in and out, no redirects, no cookies, no proxies.
 import http.client
 import select
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -32,15 +32,26 @@ class Answer:
 class StreamedAnswer:
     """An answer whose body is read as it comes. Header names are lower case."""
 
-    def __init__(self, url: str, answer: http.client.HTTPResponse) -> None:
+    def __init__(self, url: str, answer: http.client.HTTPResponse, socket: socket.socket) -> None:
         self.status = answer.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in answer.getheaders()}
-        self._url, self._answer = url, answer
+        self._url, self._answer, self._socket = url, answer, socket
+
+    def wait_for_ever(self) -> None:
+        """Let the next bytes take as long as they like: they come when something happens."""
+        self._socket.settimeout(None)
 
     def read(self, most: int = -1) -> bytes:
-        """Some more bytes of the body, at most so many; none at its end."""
+        """So many more bytes of the body, fewer at its end, then none; without a number, all."""
+        return self._reading(lambda: self._answer.read(most) if most >= 0 else self._answer.read())
+
+    def read_some(self, most: int) -> bytes:
+        """What has come of the body, at most so many bytes, as soon as there are any; none at its end."""
+        return self._reading(lambda: self._answer.read1(most))
+
+    def _reading(self, read: Callable[[], bytes]) -> bytes:
         try:
-            return self._answer.read(most) if most >= 0 else self._answer.read()
+            return read()
         except TimeoutError as error:
             raise Unreachable(f"{self._url} stopped in the middle of its answer.") from error
         except (http.client.HTTPException, OSError) as error:
@@ -106,7 +117,8 @@ class Transport:
         connection = self._open()
         try:
             self._send(connection, method, path, headers, pieces)
-            yield StreamedAnswer(self.url, self._answer_of(connection))
+            wire = connection.sock  # the connection lets go of it when the answer is to be the last
+            yield StreamedAnswer(self.url, self._answer_of(connection), wire)
         finally:
             self.close()
 

@@ -1,0 +1,90 @@
+"""`krater capsule lint` and `convert`: templates of capsules, checked and made without a server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from krater.cli.failures import FAILED, complain
+from krater.cli.tables import safe
+
+FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_LARGEST = 1 << 20
+
+
+class Unreadable(Exception):
+    """A file that cannot be read, or is not what it should be; the text begins with its name."""
+
+
+@click.command()
+@click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
+def lint(files: tuple[Path, ...]) -> None:
+    """Check templates (YAML or JSON) without sending them. Exit code 1 when one is wrong: for CI."""
+    from krater.api.templates import read_template, unknown_keys
+    from krater.errors import Invalid
+
+    is_wrong = False
+    for file in files:
+        try:
+            text = read_text(file)
+            template = read_template(text)
+        except (Unreadable, Invalid) as error:
+            complain(str(error) if isinstance(error, Unreadable) else f"{file}: {error.message}")
+            is_wrong = True
+            continue
+        for key in unknown_keys(load(file, text), template):
+            click.echo(safe(f"{file}: {key}: means nothing in a capsule"), err=True)
+        click.echo(f"{file}: ok")
+    if is_wrong:
+        raise SystemExit(FAILED)
+
+
+@click.command()
+@click.argument("file", type=FILE, metavar="POD.yaml")
+@click.option("--strict", is_flag=True, help="Fail when a field of the Pod has to be left out.")
+def convert(file: Path, strict: bool) -> None:
+    """Turn a Kubernetes Pod manifest into a template, on standard output. What has to be left out is named."""
+    from krater.cli.pods import NotAPod, capsule_of
+
+    try:
+        template, left_out = capsule_of(load(file, read_text(file)))
+    except (Unreadable, NotAPod, ValueError) as error:
+        complain(str(error) if isinstance(error, Unreadable) else f"{file}: {error}")
+        raise SystemExit(FAILED) from None
+    for place in left_out:
+        click.echo(safe(f"{file}: {place}: left out, a capsule has no such thing"), err=True)
+    if strict and left_out:
+        raise SystemExit(FAILED)
+    click.echo(json.dumps(template, indent=2, default=str))
+
+
+def read_text(file: Path) -> str:
+    """The text of a file, or of standard input for `-`. Unreadable."""
+    try:
+        with click.open_file(str(file), "r", encoding="utf-8") as stream:
+            text: str = stream.read(_LARGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise Unreadable(f"{file}: cannot be read: {reason}") from None
+    if len(text) > _LARGEST:
+        raise Unreadable(f"{file}: is longer than {_LARGEST} characters")
+    return text
+
+
+def load(file: Path, text: str) -> Any:
+    """What a text of YAML, or JSON, means. Unreadable."""
+    documents = load_all(file, text)
+    if len(documents) > 1:
+        raise Unreadable(f"{file}: has {len(documents)} documents; one was expected")
+    return documents[0] if documents else None
+
+
+def load_all(file: Path, text: str) -> list[Any]:
+    """What each document of it means; empty ones are left out. Unreadable."""
+    import yaml
+
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise Unreadable(f"{file}: is not YAML: {' '.join(str(error).split())[:200]}") from None
