@@ -67,6 +67,43 @@ def container(name: str = "web", **changes: Any) -> dict[str, Any]:
     return {**plain, **changes}
 
 
+def member(name: str = "web", role: str = "main", **changes: Any) -> dict[str, Any]:
+    """A running member of a capsule as the API shows it."""
+    more = {"capsule_uuid": "", "member_name": name, "role": role, "ready": None, "exit_code": None, "restarts": 0}
+    return container(name, **{**more, "memory": None, "cpu": None, "addresses": {}, "ports": [], **changes})
+
+
+def capsule(name: str | None = "shop", *members: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A running capsule as the API shows it."""
+    uuid = changes.get("uuid") or str(uuid4())
+    for one in members:
+        one["capsule_uuid"], one["name"] = uuid, f"capsule-{name or uuid}-{one['member_name']}"
+    plain = {
+        "uuid": uuid,
+        "name": name,
+        "project_id": "p1",
+        "user_id": "u1",
+        "cpu": 1.0,
+        "memory": "256",
+        "status": "Running",
+        "status_reason": None,
+        "labels": None,
+        "annotations": None,
+        "addresses": {"net1": [{"addr": "10.66.0.7", "version": 4, "port": "p", "subnet_id": "s"}]},
+        "restart_policy": {"Name": "always", "MaximumRetryCount": "0"},
+        "created_at": "2026-01-31 12:00:00.123456",
+        "updated_at": None,
+        "containers": [one for one in members if one["role"] == "main"],
+        "init_containers": [one for one in members if one["role"] != "main"],
+        "hostname": "shop",
+        "volumes": [],
+        "security_groups": [],
+        "grace": 10,
+        "auto_heal": False,
+    }
+    return {**plain, **changes}
+
+
 def refusal(status: int, title: str, code: str = "container.conflict") -> Reply:
     """An error document."""
     return status, {
@@ -81,6 +118,7 @@ class FakeApi:
     url: str = ""
     page: int = 1000
     containers: list[dict[str, Any]] = field(default_factory=list)
+    capsules: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Callable[[Asked], Reply]] = field(default_factory=dict)
     requests: list[Asked] = field(default_factory=list)
 
@@ -89,8 +127,9 @@ class FakeApi:
         return [r for r in self.requests if r.method == method and r.path.endswith(ending)]
 
     def find(self, ident: str) -> dict[str, Any] | None:
-        """A container by id or name."""
-        return next((c for c in self.containers if ident in (c["uuid"], c["name"])), None)
+        """A container by id or name, or a member of a capsule by its id."""
+        members = {one["uuid"]: one for whole in self.capsules for one in _members(whole)}
+        return members.get(ident) or next((c for c in self.containers if ident in (c["uuid"], c["name"])), None)
 
     def reply(self, asked: Asked) -> Reply:
         """The answer to a request."""
@@ -102,6 +141,8 @@ class FakeApi:
         if asked.path == "/v1/containers":
             return self._collection(asked)
         parts = asked.path.split("/")
+        if parts[2] == "capsules":
+            return self._capsule(asked, unquote(parts[3]) if len(parts) > 3 else "")
         found = self.find(unquote(parts[3])) if parts[2] == "containers" and len(parts) > 3 else None
         if found is None:
             return refusal(404, "No such container.", "container.container-not-found")
@@ -112,7 +153,22 @@ class FakeApi:
             found.update(asked.body)
         return (200, found) if len(parts) == 4 else (202, None)
 
+    def _capsule(self, asked: Asked, ident: str) -> Reply:
+        found = [one for one in self.capsules if ident in ("", one["uuid"], one["name"])]
+        if not ident:
+            wanted = asked.query.get("name")
+            return 200, {"capsules": [c for c in found if wanted in (None, c["name"])], "next": None}
+        if not found:
+            return refusal(404, "Container could not be found.", "container.container-not-found")
+        if asked.method == "DELETE":
+            self.capsules.remove(found[0])
+            return 204, None
+        return (200, found[0]) if asked.method == "GET" else (202, None)
+
     def _collection(self, asked: Asked) -> Reply:
+        if "capsule" in asked.query:
+            [whole] = [one for one in self.capsules if asked.query["capsule"] in (one["uuid"], one["name"])]
+            return 200, {"containers": _members(whole), "next": None}
         if asked.method == "POST":
             made = container(**{k: v for k, v in asked.body.items() if k in ("name", "image", "command")})
             self.containers.append(made)
@@ -125,6 +181,10 @@ class FakeApi:
             f"{self.url}/v1/containers?limit={limit}&marker={items[-1]['uuid']}" if len(items) == limit else None
         )
         return 200, {"containers": items, "next": following}
+
+
+def _members(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*whole["init_containers"], *whole["containers"]]
 
 
 @contextmanager

@@ -101,6 +101,86 @@ def test_a_claim_becomes_a_volume_that_is_there(pod: Any) -> None:
     assert {"name": "kept", "cinder": {"volumeID": "database", "autoRemove": False}} in template["spec"]["volumes"]
 
 
+def member_of(more: str) -> tuple[Any, list[str]]:
+    """What becomes of a container with these fields, and what is left out."""
+    text = f"{{kind: Pod, metadata: {{name: web}}, spec: {{containers: [{{name: web, image: nginx, {more}}}]}}}}"
+    template, left_out = capsule_of(yaml.safe_load(text))
+    read_template(template)
+    return template["spec"]["containers"][0], left_out
+
+
+def test_a_claim_for_reading_is_mounted_for_reading(pod: Any) -> None:
+    pod["spec"]["volumes"][1]["persistentVolumeClaim"]["readOnly"] = True
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "kept", "mountPath": "/data"}]
+    template, _ = capsule_of(pod)
+    [mount] = template["spec"]["containers"][0]["volumeMounts"]
+    assert mount == {"name": "kept", "mountPath": "/data", "readOnly": True}
+
+
+def test_an_ephemeral_volume_is_one_of_its_size(pod: Any) -> None:
+    asked = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "3Gi"}}}
+    pod["spec"]["volumes"][0] = {"name": "content", "ephemeral": {"volumeClaimTemplate": {"spec": asked}}}
+    template, left_out = capsule_of(pod)
+    assert template["spec"]["volumes"][0] == {"name": "content", "cinder": {"size": 3, "autoRemove": True}}
+    assert "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes" in left_out
+
+
+@pytest.mark.parametrize("source", ["hostPath: {path: /srv}", "secret: {secretName: x}", "projected: {sources: []}"])
+def test_volumes_that_cannot_be_had_are_named_with_their_mounts(pod: Any, source: str) -> None:
+    pod["spec"]["volumes"][2] = {"name": "settings", **yaml.safe_load(source)}
+    template, left_out = capsule_of(pod)
+    assert f"spec.volumes[2].{source.partition(':')[0]}" in left_out
+    assert "spec.containers[0].volumeMounts[1]" in left_out
+    read_template(template)
+
+
+def test_variables_are_put_into_commands_as_kubernetes_does() -> None:
+    env = "[{name: A, value: one}, {name: B, value: $(A)-$(C)}, {name: N, value: 5}, {name: T, value: true}, {name: E}]"
+    found, left_out = member_of(f"env: {env}, command: [echo, $(B)], args: [$(C), $$(A), $$$$, '$(', $A]")
+    assert found["env"] == {"A": "one", "B": "one-$(C)", "N": "5", "T": "true", "E": ""}
+    assert found["entrypoint"] == ["echo", "one-$(C)"]
+    assert found["command"] == ["$(C)", "$(A)", "$$", "$(", "$A"]
+    assert left_out == []
+
+
+def test_probes_that_a_capsule_has_not_are_left_out_whole() -> None:
+    found, left_out = member_of("livenessProbe: {grpc: {port: 5}, periodSeconds: 3}, lifecycle: {preStop: {exec: {}}}")
+    assert "livenessProbe" not in found
+    assert left_out == ["spec.containers[0].livenessProbe", "spec.containers[0].lifecycle"]
+
+
+def test_a_probe_has_a_path_and_a_port_by_name() -> None:
+    ports = "ports: [{name: http, containerPort: 80}, {containerPort: 9, protocol: SCTP}]"
+    found, left_out = member_of(f"{ports}, readinessProbe: {{httpGet: {{path: healthz, port: http}}}}")
+    assert found["readinessProbe"] == {"httpGet": {"path": "/healthz", "port": 80}}
+    assert found["ports"] == [{"name": "http", "containerPort": 80}]
+    assert left_out == ["spec.containers[0].ports[1]"]
+
+
+def test_what_says_nothing_is_not_named(pod: Any) -> None:
+    nothing = {"hostNetwork": False, "securityContext": {}, "tolerations": [], "nodeSelector": None, "subdomain": ""}
+    _, before = capsule_of(pod)
+    pod["spec"] |= nothing
+    assert capsule_of(pod)[1] == before
+    pod["spec"] |= {"hostNetwork": True, "hostUsers": False}
+    assert [*before, "spec.hostNetwork", "spec.hostUsers"] == capsule_of(pod)[1]
+
+
+def test_only_sidecars_have_a_restart_policy_of_their_own(pod: Any) -> None:
+    pod["spec"]["initContainers"][0]["restartPolicy"] = "OnFailure"
+    template, left_out = capsule_of(pod)
+    read_template(template)
+    assert "spec.initContainers[0].restartPolicy" in left_out
+
+
+@pytest.mark.parametrize(
+    ("amount", "mebibytes"), [("64Mi", 64), ("1e9", 954), ("1Gi", 1024), (1048576, 1), ("128974848000m", 123)]
+)
+def test_amounts_of_memory(amount: object, mebibytes: int) -> None:
+    found, _ = member_of(f"resources: {{limits: {{memory: {amount}}}}}")
+    assert found["resources"] == {"limits": {"memory": mebibytes}}
+
+
 @pytest.mark.parametrize("manifest", [None, [], {}, {"kind": "Deployment"}])
 def test_what_is_no_pod_is_refused(manifest: object) -> None:
     with pytest.raises(NotAPod, match="kind Pod"):
@@ -115,6 +195,14 @@ def test_what_is_no_pod_is_refused(manifest: object) -> None:
         ({"containers": ["x"]}, r"spec.containers\[0\]: expected an object"),
         ({"containers": [{"resources": {"requests": {"cpu": "x"}}}]}, "requests.cpu: expected cores"),
         ({"containers": [{"resources": {"limits": {"memory": "1Xi"}}}]}, "limits.memory: expected an amount"),
+        ({"containers": [{"resources": {"limits": {"memory": ".inf"}}}]}, "limits.memory: expected an amount"),
+        ({"containers": [{"resources": {"limits": {"memory": "9e999"}}}]}, "limits.memory: expected an amount"),
+        ({"containers": [{"resources": {"limits": 5}}]}, "limits: expected an object"),
+        ({"containers": [{"livenessProbe": "x"}]}, "livenessProbe: expected an object"),
+        ({"containers": [{"livenessProbe": {"httpGet": 80}}]}, "livenessProbe.httpGet: expected an object"),
+        ({"containers": [{"env": [{"value": "x"}]}]}, r"env\[0\].name: expected the name"),
+        ({"volumes": [{"name": "x", "emptyDir": "y"}]}, r"volumes\[0\].emptyDir: expected an object"),
+        ({"volumes": [{"name": "x", "emptyDir": {"sizeLimit": "much"}}]}, "sizeLimit: expected an amount"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_place(spec: object, words: str) -> None:

@@ -147,7 +147,7 @@ def _pod(document: Any, names: list[str]) -> _Pod:
     try:
         template, left_out = capsule_of(document)
         read_template(template)
-    except (NotAPod, Invalid) as error:
+    except (NotAPod, Invalid, ValueError) as error:
         raise ValueError(f"{_called(document)}: {getattr(error, 'message', None) or error}") from None
     name = template["metadata"].get("name")
     if not name:
