@@ -188,7 +188,7 @@ def test_ls_has_the_server_filter(api: FakeApi, shop: Any, krater: Terminal) -> 
     assert krater("capsule", "ls", "-l", "a").code == 2
 
 
-ACTIONS = [
+ACTIONS: list[dict[str, Any]] = [
     {"action": "stop", "container_uuid": "dddd0004", "message": "Error", "finish_time": "2026-01-31T12:00:02"},
     {"action": "create", "container_uuid": "aaaa1111-0000", "message": None, "finish_time": "2026-01-31T12:00:01"},
 ]

@@ -115,7 +115,7 @@ def test_other_kinds_are_refused_by_name_with_advice(
             "Pod web: template.spec: 'containers' is a required",
         ),
         ("kind: Pod\nmetadata: {name: web}\nspec: {containers: {}}", "Pod web: spec.containers: expected a list"),
-        (f"{PODS}{PODS.split('---')[0]}", "metadata.name: web is the name of a Pod before it"),
+        (f"{PODS}{PODS.split('---', 1)[0]}", "metadata.name: web is the name of a Pod before it"),
     ],
 )
 def test_what_makes_no_sense_is_told_with_its_place_and_nothing_is_made(
@@ -141,14 +141,17 @@ def test_one_that_is_refused_or_fails_keeps_the_others_from_nothing(api: FakeApi
         is_web = asked.body["template"]["metadata"]["name"] == "web"
         return refusal(403, "The quota is used up.") if is_web else make(asked)
 
+    def fail(asked: Asked) -> tuple[int, Any]:
+        status, made = make(asked)
+        made.update(status="Error", status_reason="no room.")
+        return status, made
+
     api.answers["POST /v1/capsules"] = refuse_web
     ended = krater("kube", "play", str(file))
     assert (ended.code, ended.out) == (1, "db-id\n")
     assert "The quota is used up." in ended.err
     api.capsules.clear()
-    api.answers["POST /v1/capsules"] = lambda asked: (
-        lambda reply: (reply[1].update(status="Error", status_reason="no room."), reply)[1]
-    )(make(asked))
+    api.answers["POST /v1/capsules"] = fail
     ended = krater("kube", "play", str(file))
     assert (ended.code, ended.out) == (1, "")
     assert "web is Error: no room." in ended.err
