@@ -70,8 +70,11 @@ def play(client: Client, file: Path, strict: bool, wait: bool, form: str) -> int
         return FAILED
     taken = [pod.name for pod in pods if _ids(client, pod.name)]
     if taken:
+        called = file if str(file) != "-" else "FILE"
         there = "There are capsules" if len(taken) > 1 else "There is a capsule"
-        complain(f"{there} called {', '.join(taken)} already. `krater kube down {file}` removes what has these names.")
+        complain(
+            f"{there} called {', '.join(taken)} already. `krater kube down {called}` removes what has these names."
+        )
         return FAILED
     made, code = [], 0
     for pod in pods:

@@ -24,9 +24,10 @@ class Row:
 
 
 class Board:
-    """Lines that change on a terminal, one for each; elsewhere a line for each thing that takes long."""
+    """Lines that change on a terminal, one for each member; elsewhere a line for each thing that takes long."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._is_terminal = sys.stderr.isatty()
         self._begun = time.monotonic()
         self._drawn = 0
@@ -34,10 +35,10 @@ class Board:
         self._logs: dict[str, Progress] = {}
 
     def show(self, title: str, rows: Sequence[Row]) -> None:
-        """What they do now. Called again and again, it moves."""
+        """What they do now; `title` is above them. Called again and again, it moves."""
         if not self._is_terminal:
             for row in rows:
-                self._logs.setdefault(row.name, Progress()).say(f"{row.name}: {row.words}")
+                self._logs.setdefault(row.name, Progress()).say(f"{self._name}/{row.name}: {row.words}")
             return
         passed = time.monotonic() - self._begun
         if passed >= _PATIENCE:

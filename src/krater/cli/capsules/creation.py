@@ -65,7 +65,7 @@ def brought_up(client: Client, made: Capsule, *, form: str, wait: bool) -> int:
     state, name = made, name_of(made)
     if wait:
         try:
-            with Board() as board:
+            with Board(name) as board:
                 watched = _followed(client, made, board)
         except KeyboardInterrupt:
             print(f"krater: {name} goes on without us.", file=sys.stderr)

@@ -14,7 +14,7 @@ from krater.cli.capsules.naming import complete_both, complete_members
 from krater.cli.connection import pass_client
 from krater.cli.logs import Chosen, check_tail, log_options, print_log, write
 from krater.cli.tables import is_colored, paint, safe, width_of
-from krater.client import Client, Conflict, NotFound, members_of
+from krater.client import Client, Conflict, members_of
 from krater.client.capsule_answers import Member
 from krater.client.following import Moment, moment, unstamped
 from krater.client.naming import SLASH
@@ -114,7 +114,7 @@ def _merged(client: Client, members: Sequence[Member], chosen: Chosen) -> Iterab
 def _read(client: Client, whose: int, member: Member, chosen: Chosen) -> list[_Line]:
     try:
         text = client.containers.logs(member["uuid"], timestamps=True, tail=chosen.tail, since=chosen.since)
-    except (Conflict, NotFound):  # one that was not made yet has written nothing
+    except Conflict:  # one that was not made yet has written nothing
         return []
     lines = _Lines(whose)
     return lines.feed(text) + lines.rest()
