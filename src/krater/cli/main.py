@@ -12,7 +12,10 @@ from krater.cli.connection import Connection
 from krater.cli.failures import FAILED, INTERRUPTED, complain, report
 from krater.client import ClientError
 
-EPILOG = "Containers are named by name, id, or the beginning of an id. `krater COMMAND --help` says more."
+EPILOG = (
+    "Containers are named by name, id, or the beginning of an id; members of capsules as CAPSULE/MEMBER. "
+    "`krater COMMAND --help` says more."
+)
 
 
 @click.group(

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Literal, Unpack, cast
 
 from krater.client.answers import Action, Attachment, Container, Executed, NewContainer, Processes, Stats
@@ -173,7 +173,7 @@ class Containers:
         tail: str | None = None,
         since: str | None = None,
         follow: bool = True,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """The bytes it wrote and, if `follow`, writes, in one answer that ends when it is over. Krater's own.
 
         Unlike `follow`, it breaks off (Unreachable) when the server restarts, and needs the client's connection for
