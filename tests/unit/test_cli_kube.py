@@ -63,7 +63,8 @@ def test_all_pods_of_a_file_become_capsules(api: FakeApi, krater: Terminal, file
     assert (ended.code, ended.out) == (0, "web-id\ndb-id\n")
     assert ended.err == f"{file}: web: spec.nodeName: left out, a capsule has no such thing\n"
     [web, db] = [asked.body["template"] for asked in api.asked("POST", "/capsules")]
-    assert web == {"kind": "capsule", "metadata": {"name": "web"}, "spec": {"containers": web["spec"]["containers"]}}
+    spec = {"containers": [{"image": "nginx", "name": "server"}], "terminationGracePeriodSeconds": 30}
+    assert web == {"kind": "capsule", "metadata": {"name": "web"}, "spec": spec}
     assert db["spec"]["containers"] == [{"image": "postgres", "name": "server"}]
 
 

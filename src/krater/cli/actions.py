@@ -1,7 +1,5 @@
 """`krater actions`: what was asked of a container and how it went, also after it is gone."""
 
-from contextlib import suppress
-
 import click
 
 from krater.cli.arguments import container_argument, format_option
@@ -10,6 +8,7 @@ from krater.cli.tables import Column, safe, show_json, show_panel, show_table
 from krater.cli.words import moment, took
 from krater.client import Client, NotFound
 from krater.client.answers import Action, Event
+from krater.client.naming import SLASH
 
 
 def result_words(action: Action) -> str:
@@ -42,8 +41,11 @@ def actions(client: Client, container: str, request: str | None, form: str) -> N
 
     The history of a removed container is found by its full id.
     """
-    with suppress(NotFound):  # it may be gone and its history not
+    try:
         container = client.containers.find(container)["uuid"]
+    except NotFound:  # it may be gone and its history not
+        if SLASH in container:
+            raise
     if request is None:
         found = client.containers.actions(container)
         show_json(found) if form == "json" else show_table(found, ACTIONS)

@@ -107,6 +107,7 @@ def rm(client: Client, names: tuple[str, ...]) -> None:
 @pass_client
 def attach(client: Client, container: str, network: str | None, port: str | None, address: str | None) -> int:
     """Put a container on another network, while it runs."""
+    container = client.containers.find(container)["uuid"]
     client.containers.attach_network(container, network, port=port, fixed_ip=address)
     return _settled(client, container)
 
@@ -120,6 +121,7 @@ def detach(client: Client, container: str, network: str | None, port: str | None
     """Take a container off a network, while it runs."""
     if (network is None) == (port is None):
         raise click.UsageError("Give either the network or --port.")
+    container = client.containers.find(container)["uuid"]
     client.containers.detach_network(container, network, port=port)
     return _settled(client, container)
 

@@ -32,6 +32,7 @@ _UNITS = {
 _MIB, _GIB = 1 << 20, 1 << 30
 _AMOUNT = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 _REFERENCE = re.compile(r"\$\$|\$\(([^()]+)\)")
+_GRACE = 30  # what Kubernetes gives who asks for nothing
 _SAME = ("stdin", "tty", "imagePullPolicy", "image", "name")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_KEYS = {
@@ -101,8 +102,9 @@ def _objects(place: str, value: object) -> Iterator[tuple[str, Mapping[str, Any]
 def _spec(spec: Mapping[str, Any], notes: _Notes) -> Json:
     made: Json = {}
     for name in ("restartPolicy", "hostname", "terminationGracePeriodSeconds"):
-        if name in spec:
+        if spec.get(name) is not None:
             made[name] = spec[name]
+    made.setdefault("terminationGracePeriodSeconds", _GRACE)
     volumes = _volumes(spec, notes)
     secrets = [
         {"registry": secret.get("name")}
