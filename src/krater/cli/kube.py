@@ -12,7 +12,7 @@ from krater.cli.capsules.creation import brought_up
 from krater.cli.capsules.files import FILE, Unreadable, load_all, read_text
 from krater.cli.capsules.removal import remove_each
 from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.failures import FAILED, INTERRUPTED, complain, report
 from krater.cli.tables import safe
 from krater.client import ApiError, Client, NotAuthenticated
 
@@ -60,21 +60,7 @@ def play(client: Client, file: Path, strict: bool, wait: bool, form: str) -> int
     made. `krater kube down FILE` removes the capsules.
     """
     pods = _read(file)
-    if pods is None:
-        return FAILED
-    for pod in pods:
-        for place in pod.left_out:
-            print(safe(f"{file}: {pod.name}: {place}: left out, a capsule has no such thing"), file=sys.stderr)
-    if strict and any(pod.left_out for pod in pods):
-        complain("Nothing was made, since --strict was given and fields would have been left out.")
-        return FAILED
-    taken = [pod.name for pod in pods if _ids(client, pod.name)]
-    if taken:
-        called = file if str(file) != "-" else "FILE"
-        there = "There are capsules" if len(taken) > 1 else "There is a capsule"
-        complain(
-            f"{there} called {', '.join(taken)} already. `krater kube down {called}` removes what has these names."
-        )
+    if pods is None or not _may_be_made(client, file, pods, strict=strict):
         return FAILED
     made, code = [], 0
     for pod in pods:
@@ -85,7 +71,30 @@ def play(client: Client, file: Path, strict: bool, wait: bool, form: str) -> int
         except ApiError as error:
             report(error, access_of(click.get_current_context()))
             code = FAILED
-    return max([code, *(brought_up(client, capsule, form=form, wait=wait) for capsule in made)])
+    for capsule in made:
+        ended = brought_up(client, capsule, form=form, wait=wait)
+        if ended == INTERRUPTED:  # who has seen enough need not see the others
+            return INTERRUPTED
+        code = max(code, ended)
+    return code
+
+
+def _may_be_made(client: Client, file: Path, pods: list[_Pod], *, strict: bool) -> bool:
+    """Name what is left out, and what is in the way."""
+    for pod in pods:
+        for place in pod.left_out:
+            print(safe(f"{file}: {pod.name}: {place}: left out, a capsule has no such thing"), file=sys.stderr)
+    if strict and any(pod.left_out for pod in pods):
+        complain("Nothing was made, since --strict was given and fields would have been left out.")
+        return False
+    taken = [pod.name for pod in pods if _ids(client, pod.name)]
+    if taken:
+        called = file if str(file) != "-" else "FILE"
+        there = "There are capsules" if len(taken) > 1 else "There is a capsule"
+        complain(
+            f"{there} called {', '.join(taken)} already. `krater kube down {called}` removes what has these names."
+        )
+    return not taken
 
 
 @kube.command()
