@@ -77,7 +77,7 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn) -
     status = derive_status(
         intent,
         situation.placement,
-        replace(observed, settled=True) if has_ended and situation.is_current else observed,
+        _settled(observed, intent) if has_ended else observed,
         container=spec.id,
         node_alive=situation.node_alive,
         now=situation.now,
@@ -91,6 +91,12 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn) -
     if situation.is_current and observed.settled and observed.failure is not None:
         return replace(status, word=ERROR, task=None, reason=f"Not started: {_named(situation.spec, observed)}")
     return replace(status, reason=status.reason or turn.waits)
+
+
+def _settled(observed: Observed, intent: Intent) -> Observed:
+    """As it is for one that has nothing to do, whatever was asked of others since."""
+    failure = observed.failure if observed.generation == intent.generation else None
+    return replace(observed, generation=intent.generation, settled=True, failure=failure)
 
 
 def _whole(situation: Situation, members: dict[str, Status]) -> Status:
