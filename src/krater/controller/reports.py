@@ -11,7 +11,8 @@ from datetime import datetime
 from krater.controller.assignments import is_going, is_wired
 from krater.controller.histories import finish
 from krater.model.assignment import ContainerState, Observed, Placement, Report
-from krater.store.interfaces import Departure, Tx, Workload
+from krater.model.workload import Kind
+from krater.store.interfaces import EVERYBODY, Departure, Tx, Workload
 
 AUTO_REMOVE = "removed when its process ended, as asked for"
 
@@ -86,20 +87,26 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
 
 
 def _add_events(tx: Tx, workload: Workload, report: Report) -> None:
-    """Of a capsule, the history tells whose step each was."""
+    """Of a capsule, the history tells whose step each was. What was asked of one member alone has its steps."""
     names = {c.id: c.name for c in workload.spec.containers if c.id != workload.id}
     told = [replace(e, step=f"{e.step} {names[e.container]}") if e.container in names else e for e in report.events]
-    tx.actions.add_events(workload.id, report.generation, told)
+    apart = {e.container for e in told} & workload.intent.members.keys()
+    busy = {id for id in apart if any(one.finish_time is None for one in tx.actions.list(EVERYBODY, id))}
+    for id in busy:
+        tx.actions.add_events(id, report.generation, [e for e in told if e.container == id])
+    tx.actions.add_events(workload.id, report.generation, [e for e in told if e.container not in busy])
 
 
 def departures(workload: Workload, at: datetime) -> list[Departure]:
-    """What is remembered of a workload's containers when they are gone from their node, which has their logs."""
+    """What is remembered of a workload's containers when they are gone from their node, which has their logs.
+
+    A member is found by its id only, before as after.
+    """
     node = workload.placement.node
     if node is None:
         return []
-    owner, only = (workload.project_id, workload.user_id), len(workload.spec.containers) == 1
-    containers = workload.spec.containers
-    return [Departure(c.id, *owner, workload.name if only else c.name, node, at) for c in containers]
+    owner, name = (workload.project_id, workload.user_id), workload.name if workload.kind is Kind.CONTAINER else ""
+    return [Departure(c.id, *owner, name, node, at) for c in workload.spec.containers]
 
 
 def _draw_conclusions(tx: Tx, workload: Workload, report: Report, folded: Folded, at: datetime) -> Workload:
