@@ -6,7 +6,6 @@ from krater.api.links import base_of
 from krater.api.requests import Request
 from krater.config import GatewaySettings
 from krater.model.frames import Opened
-from krater.store.interfaces import Workload
 from krater.tickets import GATEWAY, Signer
 
 
@@ -24,18 +23,18 @@ class Consoles:
         """What a gateway needs to know."""
         return self._signer.public_key
 
-    def url(self, request: Request, workload: Workload, opened: Opened, kind: str) -> str:
-        """The URL for one session."""
+    def url(self, request: Request, container: str, opened: Opened, kind: str) -> str:
+        """The URL for one session with a container."""
         token = self._signer.issue(
             user=request.caller.user_id,
             project=request.caller.project_id,
-            container=workload.id,
+            container=container,
             session=opened.session,
             kind=kind,
             address=opened.address,
             secret=opened.secret,
         )
-        query = {"token": token, "uuid": workload.id}
+        query = {"token": token, "uuid": container}
         if kind == "exec":
             query["exec_id"] = opened.session
         return f"{self._base(request)}?{urlencode(query)}"

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from krater.api.nodes import NodeTable
 from krater.api.policies import Policies
 from krater.api.schemas.answers import Container, Links
+from krater.api.subjects import member_name
 from krater.cloud.interfaces import Caller
 from krater.model.assignment import ObservedContainer
 from krater.model.capsules import Situation
@@ -74,7 +75,7 @@ def member_body(
     """A member of a capsule, whose addresses and groups are the capsule's. `status` is that of the member."""
     body = _body(workload, container, status, nodes)
     seen, asked = _seen(workload, container), container.requests or Requests()
-    body.name = f"capsule-{workload.name or workload.id}-{container.name}"
+    body.name = member_name(workload, container)
     body.cpu, body.memory = asked.cpu, None if asked.memory is None else str(asked.memory)
     body.addresses, body.security_groups, body.ports = {}, [], []
     body.restart_policy = _restart_policy(container.restart or workload.spec.restart or RestartPolicy())

@@ -38,6 +38,7 @@ from krater.store.records import (
     WorkloadQuery,
 )
 from krater.store.security_groups import SecurityGroups
+from krater.store.tokens import Tokens
 from krater.store.volumes import Volumes
 
 __all__ = [
@@ -85,6 +86,14 @@ class Workloads(Protocol):
         """By id, else by name. NotFound; Conflict when several have the name. Locks the row in a write transaction.
 
         A container inside a capsule is found by its own id too (as its workload) when `kind` is None.
+        """
+        ...
+
+    def of_container(self, scope: Scope, ident: str) -> Workload:
+        """The workload of one container: of a lone one by id, else of a member by id, else of a lone one by name.
+
+        NotFound; Conflict when several have the name. Locks the row in a write transaction. Capsules are not found by
+        what they themselves are called.
         """
         ...
 
@@ -352,17 +361,6 @@ class Images(Protocol):
         self, node: str, images: Sequence[tuple[str, str, NodeImage]], failures: dict[str, str], at: datetime
     ) -> None:
         """Fold a node's list of (repo, tag, image): adds what is new, fills in ids and sizes, drops what is gone."""
-
-
-class Tokens(Protocol):
-    """Tokens that were revoked before they expired."""
-
-    def revoke(self, id: str, expires_at: datetime) -> None:
-        """Idempotent. Also forgets revocations of tokens that have expired meanwhile."""
-
-    def is_revoked(self, id: str) -> bool:
-        """Whether it was."""
-        ...
 
 
 class Tx(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from krater.api.commands.workloads import Asking, change_intent, find, find_ready
+from krater.api.commands.workloads import Asking, change_intent, find_for, find_ready
 from krater.errors import Conflict, Invalid, NotFound
 from krater.model.network import NetRequest, paired
 from krater.model.security import exposing_group
@@ -26,7 +26,7 @@ def join_groups(tx: Tx, workload: Workload) -> None:
 
 def attach(tx: Tx, asking: Asking, ident: str, net: NetRequest) -> Workload:
     """Have it on one more network."""
-    workload = find(tx, asking, ident, "container:network_attach")
+    workload = find_for(tx, asking, ident, "network_attach").workload
     _refuse_leaving(workload)
     nets = workload.spec.nets
     if any(other.network == net.network for other in nets):
@@ -39,7 +39,7 @@ def attach(tx: Tx, asking: Asking, ident: str, net: NetRequest) -> Workload:
 
 def detach(tx: Tx, asking: Asking, ident: str, network: str | None, port: str | None) -> Workload:
     """Have it off a network, or one of its cards out."""
-    workload = find(tx, asking, ident, "container:network_detach")
+    workload = find_for(tx, asking, ident, "network_detach").workload
     _refuse_leaving(workload)
     pairs = paired(workload.spec.nets, workload.placement.nics)
     if port is not None:
@@ -66,7 +66,7 @@ def detach(tx: Tx, asking: Asking, ident: str, network: str | None, port: str | 
 
 def add_group(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
     """Have it in one more security group, with the ports its user brought."""
-    workload = find_ready(tx, asking, ident, "add_security_group")
+    workload = find_ready(tx, asking, ident, "add_security_group").workload
     id = _group_id(tx, workload, name)
     there = _groups_left(tx, workload)
     if id in there:
@@ -80,7 +80,7 @@ def add_group(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
 
 def remove_group(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
     """Have it out of a security group."""
-    workload = find_ready(tx, asking, ident, "remove_security_group")
+    workload = find_ready(tx, asking, ident, "remove_security_group").workload
     id = _group_id(tx, workload, name)
     there = _groups_left(tx, workload)
     if id not in there:

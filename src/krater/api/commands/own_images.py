@@ -20,8 +20,8 @@ class Name:
 
 def commit(tx: Tx, asking: Asking, ident: str, id: str, name: Name, most: int) -> OwnImage:
     """Wish for an image of a container. The node makes it, however often that is interrupted."""
-    workload = find_ready(tx, asking, ident, "commit")
-    node, project = workload.placement.node, workload.project_id
+    subject = find_ready(tx, asking, ident, "commit")
+    node, project = subject.node, subject.workload.project_id
     if node is None or not asking.nodes.is_alive(node, asking.at):
         raise Unavailable(
             "The node of this container does not answer now. What runs there goes on running; try again later.",
@@ -37,13 +37,13 @@ def commit(tx: Tx, asking: Asking, ident: str, id: str, name: Name, most: int) -
         tag=name.tag,
         node=node,
         stored=own_name(project, id),
-        source=workload.spec.containers[0].id,
+        source=subject.id,
         request_id=asking.request_id,
         created_at=asking.at,
     )
     tx.actions.start(
         Action(
-            workload=workload.id,
+            workload=subject.id,
             action="commit",
             request_id=asking.request_id,
             user_id=asking.caller.user_id,

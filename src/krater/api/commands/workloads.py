@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from krater.api.commands.members import can_be_killed, check_member, wish
 from krater.api.nodes import NodeTable
 from krater.api.policies import Policies
-from krater.api.rendering import status_of
+from krater.api.rendering import situation_of, status_of
 from krater.api.specs import of_own_image, of_registry_image
+from krater.api.subjects import Subject, look_up
 from krater.cloud.interfaces import Caller, StoredImage
 from krater.errors import Conflict, Invalid, NotFound
+from krater.model.capsules import derive_capsule_status
 from krater.model.operations import is_allowed
 from krater.model.quota import Limits, Usage
 from krater.model.status import RUNNING, Status
-from krater.model.workload import Desired, Intent, Kind, Resources, WorkloadSpec
+from krater.model.workload import Desired, Intent, Resources, WorkloadSpec
 from krater.store.interfaces import Action, Scope, Tx, Workload
 
 DEFAULT_GRACE = 10.0
@@ -38,34 +41,45 @@ class Asking:
         """Forbidden unless policy lets the caller do this to the workload."""
         self.policies.require(self.caller, rule, workload.project_id, workload.user_id)
 
-    def status(self, workload: Workload) -> Status:
-        """The workload's state in words, now."""
-        return status_of(workload, self.nodes, self.at)
+    def status(self, subject: Subject) -> Status:
+        """The container's state in words, now."""
+        if subject.is_member:
+            situation = situation_of(subject.workload, self.nodes, self.at)
+            return derive_capsule_status(situation).members[subject.id]
+        return status_of(subject.workload, self.nodes, self.at)
 
 
-def find(tx: Tx, asking: Asking, ident: str, rule: str) -> Workload:
+def find(tx: Tx, asking: Asking, ident: str, rule: str) -> Subject:
     """The container the caller means, if they may do this to it. One they may not see does not exist."""
     try:
-        workload = tx.workloads.get(asking.reach, ident, Kind.CONTAINER)
+        subject = look_up(tx, asking.reach, ident)
     except NotFound:
         raise NotFound(f"Container {ident[:255]} could not be found.", code="container-not-found") from None
-    asking.require(rule, workload)
-    return workload
+    asking.require(rule, subject.workload)
+    return subject
 
 
-def check_state(asking: Asking, workload: Workload, operation: str) -> str:
+def find_for(tx: Tx, asking: Asking, ident: str, operation: str) -> Subject:
+    """The container, if the caller may do this to it and it is not left to its capsule. Conflict."""
+    subject = find(tx, asking, ident, f"container:{operation}")
+    if subject.is_member:
+        check_member(subject, operation)
+    return subject
+
+
+def check_state(asking: Asking, subject: Subject, operation: str) -> str:
     """The status word, if the table of operations allows this one in it. Conflict."""
-    word = asking.status(workload).word
+    word = asking.status(subject).word
     if not is_allowed(operation, word):
-        raise Conflict(f"Cannot {operation} container {workload.id} in {word} state.", code="invalid-state-exception")
+        raise Conflict(f"Cannot {operation} container {subject.id} in {word} state.", code="invalid-state-exception")
     return word
 
 
-def find_ready(tx: Tx, asking: Asking, ident: str, operation: str) -> Workload:
-    """The container, if the caller may do this to it and its state allows it."""
-    workload = find(tx, asking, ident, f"container:{operation}")
-    check_state(asking, workload, operation)
-    return workload
+def find_ready(tx: Tx, asking: Asking, ident: str, operation: str) -> Subject:
+    """The same, if its state allows it as well."""
+    subject = find_for(tx, asking, ident, operation)
+    check_state(asking, subject, operation)
+    return subject
 
 
 def create(
@@ -87,35 +101,35 @@ def create(
 
 def start(tx: Tx, asking: Asking, ident: str) -> Workload:
     """A process for a new value of `run`."""
-    workload = find_ready(tx, asking, ident, "start")
-    intent = workload.intent
-    return change_intent(tx, asking, workload, "start", replace(intent, desired=Desired.RUNNING, run=intent.run + 1))
+    subject = find_ready(tx, asking, ident, "start")
+    return _store(tx, asking, subject, "start", wish(subject, Desired.RUNNING, again=True))
 
 
 def stop(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
     """No process, after asking it to end."""
-    workload = find_ready(tx, asking, ident, "stop")
-    return change_intent(tx, asking, workload, "stop", replace(workload.intent, desired=Desired.STOPPED, grace=grace))
+    subject = find_ready(tx, asking, ident, "stop")
+    return _store(tx, asking, subject, "stop", wish(subject, Desired.STOPPED, grace=grace))
 
 
-def kill(tx: Tx, asking: Asking, ident: str) -> Workload:
-    """No process, without asking."""
-    workload = find_ready(tx, asking, ident, "kill")
-    return change_intent(tx, asking, workload, "kill", replace(workload.intent, desired=Desired.STOPPED, grace=0.0))
+def kill(tx: Tx, asking: Asking, ident: str) -> Workload | None:
+    """No process, without asking. None when that is not the container's own affair, and the signal is all there is."""
+    subject = find_ready(tx, asking, ident, "kill")
+    if subject.is_member and not can_be_killed(subject):
+        return None
+    return _store(tx, asking, subject, "kill", wish(subject, Desired.STOPPED, grace=0.0))
 
 
 def reboot(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
     """Another process, whether there is one or not."""
-    workload = find_ready(tx, asking, ident, "reboot")
-    intent = workload.intent
-    changed = replace(intent, desired=Desired.RUNNING, run=intent.run + 1, grace=grace)
-    return change_intent(tx, asking, workload, "reboot", changed)
+    subject = find_ready(tx, asking, ident, "reboot")
+    return _store(tx, asking, subject, "reboot", wish(subject, Desired.RUNNING, again=True, grace=grace))
 
 
 def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None, own: StoredImage | None = None) -> Workload:
     """Another root filesystem, of another image if one is named; running again only if it was running."""
-    workload = find(tx, asking, ident, "container:rebuild")
-    was_running = check_state(asking, workload, "rebuild") == RUNNING
+    subject = find_for(tx, asking, ident, "rebuild")
+    was_running = check_state(asking, subject, "rebuild") == RUNNING
+    workload = subject.workload
     intent, spec = workload.intent, workload.spec
     if image is not None:
         container = of_registry_image(spec.containers[0], image)
@@ -136,22 +150,23 @@ def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None, own: StoredIm
 
 def pause(tx: Tx, asking: Asking, ident: str) -> Workload:
     """Freeze its processes."""
-    workload = find_ready(tx, asking, ident, "pause")
-    return change_intent(tx, asking, workload, "pause", replace(workload.intent, desired=Desired.PAUSED))
+    subject = find_ready(tx, asking, ident, "pause")
+    return _store(tx, asking, subject, "pause", wish(subject, Desired.PAUSED))
 
 
 def unpause(tx: Tx, asking: Asking, ident: str) -> Workload:
     """Thaw them."""
-    workload = find_ready(tx, asking, ident, "unpause")
-    return change_intent(tx, asking, workload, "unpause", replace(workload.intent, desired=Desired.RUNNING))
+    subject = find_ready(tx, asking, ident, "unpause")
+    return _store(tx, asking, subject, "unpause", wish(subject, Desired.RUNNING))
 
 
 def delete(tx: Tx, asking: Asking, ident: str, *, force: bool, stop: bool) -> Workload:
     """Nothing of it left. The row goes when the node has said so."""
-    workload = find(tx, asking, ident, "container:delete")
+    subject = find_for(tx, asking, ident, "delete")
+    workload = subject.workload
     if force and not stop:
         asking.require("container:delete_force", workload)
-    word = asking.status(workload).word
+    word = asking.status(subject).word
     needs_stop = stop and not is_allowed("delete", word)
     if needs_stop:
         asking.require("container:stop", workload)
@@ -179,7 +194,7 @@ def update(
     tx: Tx, asking: Asking, ident: str, changes: Changes, limits: Limits, operation: str = "update"
 ) -> tuple[Workload, Workload]:
     """Other limits, another name. Charges the project for the difference. Answers with before and after."""
-    before = find_ready(tx, asking, ident, operation)
+    before = find_ready(tx, asking, ident, operation).workload
     if not changes:
         return before, before
     if changes.cpu is not None and before.spec.resources.dedicated and changes.cpu != before.spec.resources.cpu:
@@ -195,16 +210,17 @@ def update(
 
 def rename(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:
     """Another name, in any state (microversions up to 1.13)."""
-    workload = find(tx, asking, ident, "container:rename")
+    workload = find_for(tx, asking, ident, "rename").workload
     if workload.name == name:
         raise Conflict(f"Container {workload.id} has the name {name} already.")
     spec = _updated(workload.spec, Changes(name=name))
     return tx.workloads.set_intent(workload.id, _next(workload.intent), spec=spec, name=name)
 
 
-def note_signal(tx: Tx, asking: Asking, workload: Workload, error: str | None) -> None:
+def note_signal(tx: Tx, asking: Asking, subject: Subject, error: str | None) -> None:
     """A line in the history for what changed no intent: a signal that was sent."""
-    _note(tx, asking, workload, "kill", finished=True, message="Error" if error is not None else None)
+    message = "Error" if error is not None else None
+    _note(tx, asking, subject.workload, "kill", of=subject.id, finished=True, message=message)
 
 
 def _updated(spec: WorkloadSpec, changes: Changes) -> WorkloadSpec:
@@ -232,12 +248,27 @@ def change_intent(
     return changed
 
 
+def _store(tx: Tx, asking: Asking, subject: Subject, action: str, intent: Intent) -> Workload:
+    """Store what is wanted of a container now, with a line in its own history."""
+    changed = tx.workloads.set_intent(subject.workload.id, _next(intent))
+    _note(tx, asking, changed, action, of=subject.id)
+    return changed
+
+
 def _note(
-    tx: Tx, asking: Asking, workload: Workload, action: str, *, finished: bool = False, message: str | None = None
+    tx: Tx,
+    asking: Asking,
+    workload: Workload,
+    action: str,
+    *,
+    of: str | None = None,
+    finished: bool = False,
+    message: str | None = None,
 ) -> None:
+    """A line in the history of the workload, or `of` one of its containers."""
     tx.actions.start(
         Action(
-            workload=workload.id,
+            workload=of or workload.id,
             action=action,
             request_id=asking.request_id,
             user_id=asking.caller.user_id,

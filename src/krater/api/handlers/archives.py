@@ -20,6 +20,7 @@ from krater.api.requests import Answer, Request
 from krater.api.schemas.actions import ArchivePath, PutArchive
 from krater.api.schemas.answers import Archive, ArchiveStat
 from krater.api.schemas.decoding import CODE, convert, decode_query
+from krater.api.subjects import Subject
 from krater.bus.archives import (
     LARGEST_PIECE,
     CloseArchive,
@@ -33,7 +34,6 @@ from krater.bus.archives import (
 from krater.bus.interfaces import node_target
 from krater.config import ApiSettings
 from krater.errors import Invalid, KraterError
-from krater.store.interfaces import Workload
 
 STAT_HEADER = b"x-krater-archive-stat"
 _BASE64_SINCE = 25
@@ -63,20 +63,20 @@ def archive_bodies(settings: ApiSettings) -> Callable[[Request], int | None]:
 class _Session:
     """One archive on its way from or to a node."""
 
-    def __init__(self, request: Request, asking: Asking, workload: Workload) -> None:
-        self._request, self._asking, self._workload = request, asking, workload
+    def __init__(self, request: Request, asking: Asking, subject: Subject) -> None:
+        self._request, self._asking, self._subject = request, asking, subject
         self._id = ""
         self._number = 0
 
     async def pack(self, path: str, limit: int) -> FileStat:
         """Begin to read what is at a path."""
-        opened: PackAnswer = await self._call(PackFiles(self._workload.id, path, limit), _PIECE_OVERTIME)
+        opened: PackAnswer = await self._call(PackFiles(self._subject.id, path, limit), _PIECE_OVERTIME)
         self._id = opened.session
         return opened.stat
 
     async def unpack(self, path: str, limit: int) -> None:
         """Begin to write into a directory."""
-        self._id = await self._call(UnpackFiles(self._workload.id, path, limit), _PIECE_OVERTIME)
+        self._id = await self._call(UnpackFiles(self._subject.id, path, limit), _PIECE_OVERTIME)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What is packed, to its end."""
@@ -95,18 +95,18 @@ class _Session:
 
     def close(self) -> None:
         """Tell the node that nobody wants more; if that is lost, it notices by itself."""
-        if self._id and self._workload.placement.node is not None:
-            self._request.backing.bus.hint(node_target(self._workload.placement.node), CloseArchive(self._id))
+        if self._id and self._subject.node is not None:
+            self._request.backing.bus.hint(node_target(self._subject.node), CloseArchive(self._id))
 
     async def _call(self, message: Any, overtime: float) -> Any:
-        return await call_node(self._request, self._asking, self._workload, message, extra=overtime)
+        return await call_node(self._request, self._asking, self._subject, message, extra=overtime)
 
 
 async def _session(request: Request, operation: str) -> _Session:
     """For the container, if the caller may and its state allows it."""
     asking, ident = await asking_of(request), request.params["container"]
-    workload = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
-    return _Session(request, asking, workload)
+    subject = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
+    return _Session(request, asking, subject)
 
 
 async def get(request: Request) -> Answer:

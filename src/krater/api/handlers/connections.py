@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from krater.api.commands import connections as commands
-from krater.api.commands.workloads import Asking, find
+from krater.api.commands.workloads import Asking, find_for
 from krater.api.handlers.answers import ACCEPTED, found
 from krater.api.handlers.asking import asking_of, change
 from krater.api.requests import Answer, Request
@@ -56,8 +56,8 @@ async def _resolve(request: Request, asking: Asking, ident: str, ask: NetworkAtt
     if ask.fixed_ip is not None and ask.port is not None:
         raise Invalid("fixed_ip: cannot be given together with port, which has its addresses", field="fixed_ip")
     fixed = () if ask.fixed_ip is None else (_address(ask.fixed_ip),)
-    workload = await request.backing.store.read(lambda tx: find(tx, asking, ident, "container:network_attach"))
-    owner: Caller = replace(request.caller, project_id=workload.project_id)
+    subject = await request.backing.store.read(lambda tx: find_for(tx, asking, ident, "network_attach"))
+    owner: Caller = replace(request.caller, project_id=subject.workload.project_id)
     networks, network = request.backing.networks, ask.network
     if network is None and ask.port is None:
         (default,) = await networks.resolve(owner, ())

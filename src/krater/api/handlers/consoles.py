@@ -15,14 +15,14 @@ from krater.model.frames import MOST_CELLS
 
 async def attach(request: Request) -> Answer:
     """A URL to attach at, as one JSON string."""
-    asking, workload = await ready(request, "attach")
-    if not workload.spec.containers[0].interactive:
+    asking, subject = await ready(request, "attach")
+    if not subject.container.interactive:
         raise Invalid(
-            f"Container {workload.id} takes no input: it was not made with interactive=true.",
+            f"Container {subject.id} takes no input: it was not made with interactive=true.",
             code="no-interactive-flag",
         )
-    opened = await call_node(request, asking, workload, OpenAttach(workload.id))
-    return found(request.backing.consoles.url(request, workload, opened, "attach"))
+    opened = await call_node(request, asking, subject, OpenAttach(subject.id))
+    return found(request.backing.consoles.url(request, subject.id, opened, "attach"))
 
 
 async def execute(request: Request) -> Answer:
@@ -31,13 +31,13 @@ async def execute(request: Request) -> Answer:
     words = tuple(split_words("command", ask.command))
     if not words:
         raise Invalid("command: is empty", field="command")
-    asking, workload = await ready(request, "execute")
+    asking, subject = await ready(request, "execute")
     if truth(ask.run):
-        return await run_command(request, asking, workload, words)
+        return await run_command(request, asking, subject, words)
     tty = truth(ask.interactive) if ask.tty is None else truth(ask.tty)
     size = _size(ask.h, ask.w) if ask.h is not None and ask.w is not None else None
-    opened = await call_node(request, asking, workload, OpenExec(workload.id, words, tty, size))
-    url = request.backing.consoles.url(request, workload, opened, "exec")
+    opened = await call_node(request, asking, subject, OpenExec(subject.id, words, tty, size))
+    url = request.backing.consoles.url(request, subject.id, opened, "exec")
     return found(ExecuteResult(None, None, opened.session, url))
 
 
@@ -55,15 +55,15 @@ async def resize(request: Request) -> Answer:
 
 async def _resize(request: Request, operation: str, session: str, rows: int | str, columns: int | str) -> Answer:
     size = _size(rows, columns)
-    asking, workload = await ready(request, operation)
-    message = ResizeTerminal(workload.id, session, *size)
+    asking, subject = await ready(request, operation)
+    message = ResizeTerminal(subject.id, session, *size)
     try:
-        await call_node(request, asking, workload, message)
+        await call_node(request, asking, subject, message)
     except NotFound:
         if not session:
             raise
         raise Invalid(
-            f"Container {workload.id} has no command {session} open.", field="exec_id", code="exec-instance-not-found"
+            f"Container {subject.id} has no command {session} open.", field="exec_id", code="exec-instance-not-found"
         ) from None
     return found(None)
 

@@ -63,11 +63,12 @@ def detailed(request: Request, action: Action) -> Answer:
 
 
 def _container(tx: Tx, asking: Asking, ident: str) -> str:
-    """The id of the container, which may be gone: then only its id still finds its history."""
+    """The id of the container, which may be gone: then only its id still finds its history. A capsule is not gone."""
     try:
         return commands.find(tx, asking, ident, _RULE).id
     except NotFound:
-        past = tx.actions.list(asking.reach, ident) if _is_uuid(ident) else []
+        is_gone = _is_uuid(ident) and not tx.workloads.by_ids([ident])
+        past = tx.actions.list(asking.reach, ident) if is_gone else []
         if not past:
             raise
         asking.policies.require(asking.caller, _RULE, past[0].project_id, past[0].user_id)

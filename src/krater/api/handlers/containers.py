@@ -5,6 +5,7 @@ from typing import Any
 
 from krater.api.commands import workloads as commands
 from krater.api.commands.workloads import Asking, Changes
+from krater.api.handlers import members
 from krater.api.handlers.answers import NO_CONTENT, found
 from krater.api.handlers.asking import asking_of, change, check_since, hint_controller
 from krater.api.handlers.live import call_node
@@ -19,6 +20,7 @@ from krater.api.schemas.containers import DeleteQuery, Update
 from krater.api.schemas.decoding import decode_arguments, decode_body, decode_query
 from krater.api.schemas.fields import strict_bool, truth
 from krater.api.specs import read_cpu, read_memory
+from krater.api.subjects import Subject, alone
 from krater.bus.messages import Resize, Stats
 from krater.errors import Conflict, KraterError
 from krater.model.status import RUNNING
@@ -26,11 +28,11 @@ from krater.store.interfaces import EVERYBODY, Page, Tx, Workload, WorkloadQuery
 
 FILTERS = ("name", "image", "project_id", "user_id", "memory", "host", "task_state", "status", "auto_remove")
 _MIB = 1 << 20
-_ALSO_KNOWN = ("all_projects", "expand", "resource_url")
+_ALSO_KNOWN = ("all_projects", "capsule", "expand", "resource_url")
 
 
 async def list_all(request: Request) -> Answer:
-    """The containers of the caller's project; with all_projects, everybody's."""
+    """The lone containers of the caller's project; with all_projects, everybody's; with capsule, its members."""
     request.require("container:get_all")
     refuse_unknown(request, (*FILTERS, *_ALSO_KNOWN))
     reach = request.own
@@ -41,6 +43,8 @@ async def list_all(request: Request) -> Answer:
     for field in FILTERS:
         if field in request.query and request.backing.policies.has_rule(FIELD_RULES + field):
             request.require(FIELD_RULES + field)
+    if "capsule" in request.query:
+        return await members.list_all(request)
     asking, page = await asking_of(request, reach), page_of(request)
     query = _query(request, asking)
     words, tasks = texts_of(request, "status"), texts_of(request, "task_state")
@@ -105,8 +109,8 @@ async def show(request: Request) -> Answer:
         request.require("container:get_one_all_projects")
         reach = EVERYBODY
     asking, ident = await asking_of(request, reach), request.params["container"]
-    workload = await request.backing.store.read(lambda tx: commands.find(tx, asking, ident, "container:get_one"))
-    return _shown(request, asking, workload)
+    subject = await request.backing.store.read(lambda tx: commands.find(tx, asking, ident, "container:get_one"))
+    return members.shown(request, asking, subject) if subject.is_member else _shown(request, asking, subject.workload)
 
 
 def _shown(request: Request, asking: Asking, workload: Workload, status: int = 200) -> Answer:
@@ -144,29 +148,29 @@ async def _update(request: Request, operation: str) -> tuple[Asking, Workload, W
     )
     if after.intent.generation != before.intent.generation:
         hint_controller(request, after)
-        await _resize_now(request, asking, after, before)
+        await _resize_now(request, asking, alone(after), alone(before))
     return asking, before, after
 
 
 async def _refuse_less_than_used(request: Request, asking: Asking, ident: str, memory: int, operation: str) -> None:
     """The kernel would not have it: say so before anything is stored. What grows later is the node's to tell."""
-    workload = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
-    if memory >= workload.spec.containers[0].resources.memory or asking.status(workload).word != RUNNING:
+    subject = await request.backing.store.read(lambda tx: commands.find_ready(tx, asking, ident, operation))
+    if memory >= subject.container.resources.memory or asking.status(subject).word != RUNNING:
         return
     try:
-        used = (await call_node(request, asking, workload, Stats(workload.id))).memory_used
+        used = (await call_node(request, asking, subject, Stats(subject.id))).memory_used
     except KraterError:
         return
     if used > memory * _MIB:
         raise Conflict(
-            f"memory: container {workload.id} uses {-(-used // _MIB)} MiB now; its limit cannot become {memory} MiB."
+            f"memory: container {subject.id} uses {-(-used // _MIB)} MiB now; its limit cannot become {memory} MiB."
         )
 
 
-async def _resize_now(request: Request, asking: Asking, after: Workload, before: Workload) -> None:
+async def _resize_now(request: Request, asking: Asking, after: Subject, before: Subject) -> None:
     """Apply new limits at once. If the node cannot now, it will: the change is stored."""
-    asked = after.spec.containers[0].resources
-    if asked == before.spec.containers[0].resources or asking.status(before).word != RUNNING:
+    asked = after.container.resources
+    if asked == before.container.resources or asking.status(before).word != RUNNING:
         return
     try:
         await call_node(request, asking, after, Resize(after.id, asked.cpu, asked.memory))
@@ -200,11 +204,11 @@ async def rename(request: Request) -> Answer:
 
 
 async def network_list(request: Request) -> Answer:
-    """The networks of a container: by address up to 1.17, by port from 1.18 on."""
+    """The networks of a container, or of its capsule: by address up to 1.17, by port from 1.18 on."""
     asking, ident = await asking_of(request), request.params["container"]
-    workload = await request.backing.store.read(lambda tx: commands.find(tx, asking, ident, "container:get_one"))
+    subject = await request.backing.store.read(lambda tx: commands.find(tx, asking, ident, "container:get_one"))
     networks: list[dict[str, Any]] = []
-    for nic in workload.placement.nics:
+    for nic in subject.workload.placement.nics:
         addresses = [
             {
                 "subnet_id": address.subnet,

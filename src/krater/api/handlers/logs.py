@@ -15,10 +15,11 @@ from krater.api.requests import Answer, Request
 from krater.api.schemas.actions import LogsQuery, LogsStreamQuery
 from krater.api.schemas.decoding import decode_query
 from krater.api.schemas.fields import truth
+from krater.api.subjects import Subject
 from krater.bus.messages import Logs, LogsAnswer
 from krater.errors import Conflict, Invalid, KraterError, NotFound
 from krater.model.status import CREATED, ERROR, STOPPED
-from krater.store.interfaces import Departure, Tx, Workload
+from krater.store.interfaces import Departure, Tx
 
 # Following a log: where the answer before ended, and how many seconds to wait for more. Headers, not query keys: the
 # same client works with servers that refuse keys they do not know.
@@ -126,16 +127,14 @@ async def _source(request: Request) -> tuple[Asking, _Source]:
     asking, ident = await asking_of(request), request.params["container"]
     since = asking.at - timedelta(seconds=request.backing.settings.agent.keep_logs)
 
-    def look(tx: Tx) -> Workload | Departure:
+    def look(tx: Tx) -> Subject | Departure:
         try:
             return commands.find_ready(tx, asking, ident, "logs")
         except NotFound as unknown:
             return _departure(tx, asking, ident, since, unknown)
 
     seen = await request.backing.store.read(look)
-    if isinstance(seen, Workload):
-        return asking, _Source(seen.id, seen.placement.node, is_gone=False)
-    return asking, _Source(seen.id, seen.node, is_gone=True)
+    return asking, _Source(seen.id, seen.node, is_gone=isinstance(seen, Departure))
 
 
 def _departure(tx: Tx, asking: Asking, ident: str, since: datetime, unknown: NotFound) -> Departure:

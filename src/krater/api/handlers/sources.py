@@ -2,12 +2,12 @@
 
 from msgspec import UNSET, UnsetType
 
-from krater.api.handlers.asking import check_since
+from krater.api.commands.workloads import find_for
+from krater.api.handlers.asking import asking_of, check_since
 from krater.api.requests import Request
 from krater.errors import Invalid
 from krater.model.image import ImageRef, parse_request
 from krater.model.registry import Registry
-from krater.model.workload import Kind
 from krater.store.interfaces import Tx
 
 _SINCE = 31
@@ -43,10 +43,10 @@ def check_source(request: Request, image: str, registry: Registry | None = None,
 
 async def check_rebuild_source(request: Request, ident: str, image: str) -> None:
     """The same for another image of a container that exists, and keeps its registry."""
-    reach = request.reach
+    asking = await asking_of(request)
 
     def look(tx: Tx) -> Registry | None:
-        used = tx.workloads.get(reach, ident, Kind.CONTAINER).spec.containers[0].registry
+        used = find_for(tx, asking, ident, "rebuild").container.registry
         return tx.registries.by_ids([used]).get(used) if used is not None else None
 
     check_source(request, image, await request.backing.store.read(look))

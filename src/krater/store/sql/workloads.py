@@ -38,6 +38,7 @@ SORTS: dict[str, ColumnElement[Any]] = {
 """What a list may be sorted by: the API's names. `id` is the order of creation; it also settles ties."""
 
 _CHUNK = 500
+_ID_LENGTH = 36  # of a UUID, which the ids of members always are
 _LARGEST_CACHED = 4096  # characters of documents: a tenant may fill a megabyte, and thousands of them no memory
 _RECORD = (
     t.c.seq,
@@ -111,15 +112,21 @@ class SqlWorkloads:
     def get(self, scope: Scope, ident: str, kind: Kind | None = Kind.CONTAINER) -> Workload:
         """By id, else by the id of a container in it, else by name."""
         for column in ("id", "name") if kind is not None else ("id", "member", "name"):
-            keys = self._keys(column, scope, ident, kind)
-            if len(keys) > 1:
-                raise Conflict(f"Several of your {kind or Kind.CONTAINER}s are named {ident}; use the id.")
-            if keys:
-                found = self._load(keys)
-                self._hold(found)
-                if found:
-                    return found[0]
+            found = self._one(column, scope, ident, kind)
+            if found is not None:
+                return found
         raise _not_found(ident, kind)
+
+    def of_container(self, scope: Scope, ident: str) -> Workload:
+        """Lone by id, member by id, lone by name. Names that are not as long as an id cost no look among members."""
+        found = self._one("id", scope, ident, Kind.CONTAINER)
+        if found is None and len(ident) == _ID_LENGTH:
+            found = self._one("member", scope, ident, Kind.CAPSULE)
+        if found is None:
+            found = self._one("name", scope, ident, Kind.CONTAINER)
+        if found is None:
+            raise _not_found(ident, Kind.CONTAINER)
+        return found
 
     def find(self, scope: Scope, query: WorkloadQuery, page: Page) -> list[Workload]:
         """A page of them."""
@@ -185,6 +192,15 @@ class SqlWorkloads:
         return [row[0] for row in self._link.rows(_UNFINISHED)]
 
     # Reading ----------------------------------------------------------------------------------------------------------
+
+    def _one(self, column: str, scope: Scope, ident: str, kind: Kind | None) -> Workload | None:
+        """The only one that a column names, if there is one. Conflict when there are several."""
+        keys = self._keys(column, scope, ident, kind)
+        if len(keys) > 1:
+            raise Conflict(f"Several of your {kind or Kind.CONTAINER}s are named {ident}; use the id.")
+        found = self._load(keys)
+        self._hold(found)
+        return found[0] if found else None
 
     def _keys(self, column: str, scope: Scope, ident: str, kind: Kind | None) -> Sequence[Any]:
         values = {"wanted": ident}
