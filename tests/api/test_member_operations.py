@@ -246,6 +246,23 @@ async def test_a_member_that_waits_for_another_says_which_to_start(world: World)
     assert await done(capsule, "top", "reboot") == MemberIntent(None, 1, 10.0)
 
 
+async def test_a_sidecar_has_no_time_of_its_own(world: World) -> None:
+    capsule = await StoredCapsule.running(world)
+    await capsule.settle(db=ENDED, web=FAILED, logger=ENDED)
+    for action in ("start", "reboot"):
+        why = "the ordinary members of capsule pod have ended, and it with them. Start one of those, or the capsule."
+        assert await refused(capsule, LOGGER, action) == f"Cannot {action} container logger: {why}"
+    await done(capsule, WEB, "start")
+    assert (await capsule.shown(LOGGER))["status"] == "Restarting", "it comes with them"
+
+
+async def test_the_template_says_how_long_a_member_has_to_end(world: World) -> None:
+    capsule = await StoredCapsule.running(world, grace=90.0)
+    assert await done(capsule, WEB, "stop") == MemberIntent(Desired.STOPPED, 0, 90.0)
+    assert await done(capsule, DB, "reboot") == MemberIntent(None, 1, 90.0)
+    assert await done(capsule, LOGGER, "stop", "?timeout=1") == MemberIntent(Desired.STOPPED, 0, 1.0)
+
+
 async def test_an_action_is_in_the_history_of_the_member(world: World) -> None:
     capsule = await StoredCapsule.running(world)
     answer = await act(capsule, WEB, "stop")

@@ -155,6 +155,8 @@ def test_an_image_of_a_member_runs_by_itself(server: Server, pod: Pod) -> None:
 
 def test_one_is_stopped_started_and_restarted_while_the_other_runs_on(server: Server, pod: Pod) -> None:
     containers, id = server.client().containers, pod.ids["talker"]
+    containers.restart(pod.ids["side"], timeout=0)
+    ends_up(server, pod.ids["side"], "Running")
     other, first = pod.process("echo"), pod.process("talker")
     containers.restart(id)
     ends_up(server, id, "Running")

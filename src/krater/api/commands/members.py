@@ -51,7 +51,7 @@ def check_member(subject: Subject, operation: str) -> None:
         instead = "Start the capsule." if operation in ("start", "reboot") else "So is this member, or is about to be."
         raise _refusal(subject, operation, f"its capsule {subject.capsule} is stopped. {instead}")
     if operation in ("start", "reboot"):
-        _refuse_doomed(subject, operation)
+        _refuse_vain(subject, operation)
 
 
 def can_be_killed(subject: Subject) -> bool:
@@ -72,12 +72,16 @@ def wish(subject: Subject, desired: Desired, *, again: bool = False, grace: floa
     return replace(intent, members={**intent.members, subject.id: changed})
 
 
-def _refuse_doomed(subject: Subject, operation: str) -> None:
-    """Its turn would never come: say what it waits for in vain, rather than have it wait."""
+def _refuse_vain(subject: Subject, operation: str) -> None:
+    """It would not run: its turn would never come, or its time is over. Say why, rather than have it wait."""
     workload, spec = subject.workload, subject.workload.spec
     seen = {one.id: one for one in workload.observed.containers}
     crew = Crew(spec.containers, workload.intent, spec.restart or RestartPolicy(), spec.auto_heal, seen)
-    turn = crew.turns()[subject.id]
+    turns = crew.turns()
+    if subject.container.role is Role.SIDECAR and crew.is_over(turns):
+        what = f"the ordinary members of capsule {subject.capsule} have ended, and it with them"
+        raise _refusal(subject, operation, f"{what}. Start one of those, or the capsule.")
+    turn = turns[subject.id]
     if turn.doom is None:
         return
     culprit = next(one for one in spec.containers if one.id == turn.culprit)

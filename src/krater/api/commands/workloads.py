@@ -105,10 +105,10 @@ def start(tx: Tx, asking: Asking, ident: str) -> Workload:
     return _store(tx, asking, subject, "start", wish(subject, Desired.RUNNING, again=True))
 
 
-def stop(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
-    """No process, after asking it to end."""
+def stop(tx: Tx, asking: Asking, ident: str, grace: float | None) -> Workload:
+    """No process, after asking it to end. `grace` None: what a capsule's template says, or the usual."""
     subject = find_ready(tx, asking, ident, "stop")
-    return _store(tx, asking, subject, "stop", wish(subject, Desired.STOPPED, grace=grace))
+    return _store(tx, asking, subject, "stop", wish(subject, Desired.STOPPED, grace=_grace(subject, grace)))
 
 
 def kill(tx: Tx, asking: Asking, ident: str) -> Workload | None:
@@ -119,10 +119,11 @@ def kill(tx: Tx, asking: Asking, ident: str) -> Workload | None:
     return _store(tx, asking, subject, "kill", wish(subject, Desired.STOPPED, grace=0.0))
 
 
-def reboot(tx: Tx, asking: Asking, ident: str, grace: float) -> Workload:
+def reboot(tx: Tx, asking: Asking, ident: str, grace: float | None) -> Workload:
     """Another process, whether there is one or not."""
     subject = find_ready(tx, asking, ident, "reboot")
-    return _store(tx, asking, subject, "reboot", wish(subject, Desired.RUNNING, again=True, grace=grace))
+    intent = wish(subject, Desired.RUNNING, again=True, grace=_grace(subject, grace))
+    return _store(tx, asking, subject, "reboot", intent)
 
 
 def rebuild(tx: Tx, asking: Asking, ident: str, image: str | None, own: StoredImage | None = None) -> Workload:
@@ -246,6 +247,10 @@ def change_intent(
     changed = tx.workloads.set_intent(workload.id, _next(intent), spec=spec)
     _note(tx, asking, changed, action)
     return changed
+
+
+def _grace(subject: Subject, asked: float | None) -> float:
+    return subject.workload.spec.grace if asked is None else asked
 
 
 def _store(tx: Tx, asking: Asking, subject: Subject, action: str, intent: Intent) -> Workload:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from krater.api.commands import workloads as commands
-from krater.api.commands.workloads import DEFAULT_GRACE, Asking
+from krater.api.commands.workloads import Asking
 from krater.api.handlers import own_images
 from krater.api.handlers.answers import ACCEPTED
 from krater.api.handlers.asking import asking_of, change
@@ -52,9 +52,9 @@ async def rebuild(request: Request) -> Answer:
     return await _do(request, lambda tx, asking, ident: commands.rebuild(tx, asking, ident, image, own))
 
 
-def _grace(request: Request) -> float:
+def _grace(request: Request) -> float | None:
     text = decode_query(request, Timeout).timeout
-    return float(text) if text else DEFAULT_GRACE
+    return float(text) if text else None
 
 
 async def _do(request: Request, command: Callable[[Tx, Asking, str], Workload]) -> Answer:
