@@ -1,7 +1,5 @@
 """How a store finds the workload of one container, lone or member of a capsule."""
 
-from uuid import uuid4
-
 import pytest
 
 from krater.errors import Conflict, NotFound
@@ -9,7 +7,7 @@ from krater.model.workload import Desired, Intent
 from krater.store.interfaces import EVERYBODY, Scope, Store, Tx, Workload
 from tests.support.stores import ANN, BOB, capsule, workload
 
-FIRST, SECOND, POD = str(uuid4()), str(uuid4()), str(uuid4())
+FIRST, SECOND, POD, NOBODY = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "123f")
 
 
 async def added(store: Store, *rows: Workload) -> None:
@@ -29,7 +27,7 @@ async def test_a_member_leads_to_its_capsule_and_a_lone_one_to_itself(store: Sto
             assert await found(store, scope, ident, locks=locks) == id
 
 
-@pytest.mark.parametrize("ident", [POD, "pod", str(uuid4()), "nothing", ""])
+@pytest.mark.parametrize("ident", [POD, "pod", NOBODY, "nothing", ""])
 async def test_a_capsule_is_not_found_by_what_it_is_called_itself(store: Store, ident: str) -> None:
     await added(store, capsule(POD, FIRST, SECOND, name="pod"))
     with pytest.raises(NotFound):
