@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, is_lost, made_of, plan
+from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, made_of, plan
 from krater.agent.steps import (
     Create,
     MakeSandbox,
@@ -22,6 +22,7 @@ from krater.agent.steps import (
     Update,
 )
 from krater.model.assignment import Assignment, ContainerState, Health, HealthState, Made, ObservedContainer
+from krater.model.order import is_lost
 from krater.model.workload import Desired, Intent, RestartName, RestartPolicy
 from tests.support.agent import EPOCH, assignment_of, nic_of, spec_of
 
@@ -192,7 +193,7 @@ def check(assignment: Assignment | None, world: ObservedWorkload, failure: str |
     assert world.containers.keys() <= {spec.id for spec in assignment.containers}
     for name in missing:
         assert failure is not None
-        assert is_lost(memory.made[name], assignment)
+        assert is_lost(memory.made[name], assignment.intent)
         assert memory.made[name].is_over or not assignment.auto_heal
     assert all(c.rebuild >= intent.rebuild for c in world.containers.values())
     if not alive:

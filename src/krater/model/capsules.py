@@ -5,13 +5,14 @@ from datetime import datetime
 
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.member import Role
-from krater.model.order import Crew, Turn
+from krater.model.order import TO_RUN, Crew, Turn
 from krater.model.status import (
     CREATED,
     CREATING,
     DELETING,
     ERROR,
     PAUSED,
+    REBUILDING,
     RESTARTING,
     RUNNING,
     STOPPED,
@@ -20,8 +21,6 @@ from krater.model.status import (
     derive_status,
 )
 from krater.model.workload import ContainerSpec, Desired, Intent, RestartPolicy, WorkloadSpec
-
-_TO_RUN = (Desired.RUNNING, Desired.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +56,38 @@ class Situation:
 
 def derive_capsule_status(situation: Situation) -> CapsuleStatus:
     """The status of a capsule, with those of its members."""
-    spec, seen = situation.spec, situation.seen
-    crew = Crew(spec.containers, situation.intent, spec.restart or RestartPolicy(), spec.auto_heal, seen)
-    turns = crew.turns()
-    members = {one.id: _member(situation, crew, one, turns[one.id]) for one in spec.containers}
-    return CapsuleStatus(_whole(situation, members), members)
-
-
-def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn) -> Status:
-    """As a lone container's, but for what the others mean for it."""
-    observed, seen = situation.observed, crew.seen.get(spec.id)
-    intent = situation.intent.of(spec.id)
-    has_ended = (
-        seen is not None
-        and seen.state is ContainerState.EXITED
-        and seen.run >= intent.run
-        and not crew.comes_back(spec, seen)
+    spec = situation.spec
+    made = {one.id: one for one in situation.observed.made}
+    crew = Crew(
+        spec.containers, situation.intent, spec.restart or RestartPolicy(), spec.auto_heal, situation.seen, made
     )
+    turns = crew.turns()
+    is_over = crew.is_over(turns)
+    members = {one.id: _member(situation, crew, one, turns[one.id], is_over=is_over) for one in spec.containers}
+    return CapsuleStatus(_whole(situation, members, is_over=is_over), members)
+
+
+def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn, *, is_over: bool) -> Status:
+    """As a lone container's, but for what the others mean for it."""
+    observed, seen, intent = situation.observed, crew.seen.get(spec.id), situation.intent.of(spec.id)
+    is_begun = seen is not None and seen.state is not ContainerState.CREATED and seen.run >= intent.run
+    if is_over and is_begun and spec.role is Role.SIDECAR:
+        intent = replace(intent, desired=Desired.STOPPED)
+    if observed.failed not in (None, spec.id):
+        observed = replace(observed, trouble=None)
+    has_ended = is_begun and seen is not None and seen.state is ContainerState.EXITED
+    if has_ended and seen is not None and not crew.comes_back(spec, seen):
+        observed = _settled(observed, intent)
     status = derive_status(
         intent,
         situation.placement,
-        _settled(observed, intent) if has_ended else observed,
+        observed,
         container=spec.id,
         node_alive=situation.node_alive,
         now=situation.now,
         removing=situation.removing,
     )
-    is_begun = seen is not None and seen.state is not ContainerState.CREATED and seen.run >= intent.run
-    if is_begun or intent.desired not in _TO_RUN or status.word in (DELETING, UNKNOWN, ERROR):
+    if is_begun or intent.desired not in TO_RUN or status.word in (DELETING, UNKNOWN, ERROR):
         return status
     if turn.doom is not None:
         return replace(status, word=ERROR, task=None, reason=f"Not started: {turn.doom}")
@@ -99,7 +102,7 @@ def _settled(observed: Observed, intent: Intent) -> Observed:
     return replace(observed, generation=intent.generation, settled=True, failure=failure)
 
 
-def _whole(situation: Situation, members: dict[str, Status]) -> Status:
+def _whole(situation: Situation, members: dict[str, Status], *, is_over: bool) -> Status:
     spec, observed, placement = situation.spec, situation.observed, situation.placement
     first = members[spec.containers[0].id]
     if first.word in (DELETING, UNKNOWN):  # of these, all members are
@@ -108,16 +111,17 @@ def _whole(situation: Situation, members: dict[str, Status]) -> Status:
         return Status(ERROR, None, _named(spec, observed))
     if placement.node is None:
         return first
-    if situation.intent.desired not in _TO_RUN:
+    if situation.intent.desired not in TO_RUN:
         return _at_rest(situation, members)
-    return _in_action(situation, members)
+    return _in_action(situation, members, is_over=is_over)
 
 
 def _named(spec: WorkloadSpec, observed: Observed) -> str:
     """What went wrong, with the name of the member it is about."""
     name = next((c.name for c in spec.containers if c.id == observed.failed), None)
     failure = observed.failure or ""
-    return failure if name is None or name in failure else f"{name}: {failure}"
+    is_told = name is None or failure.startswith((f"{name} ", f"init container {name} "))
+    return failure if is_told else f"{name}: {failure}"
 
 
 def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
@@ -125,21 +129,30 @@ def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
     words = {status.word for status in members.values()}
     if RUNNING in words or PAUSED in words:
         return Status(RUNNING, "container_stopping" if situation.intent.grace > 0 else "container_killing")
+    for spec in situation.spec.containers:
+        if members[spec.id].word in (CREATING, REBUILDING):
+            return _told_of(spec, members[spec.id])
     return Status(CREATED if situation.intent.desired is Desired.CREATED else STOPPED)
 
 
-def _in_action(situation: Situation, members: dict[str, Status]) -> Status:
+def _told_of(spec: ContainerSpec, status: Status) -> Status:
+    """The status of a member as that of the whole, with its name."""
+    return Status(status.word, status.task, None if status.reason is None else f"{spec.name}: {status.reason}")
+
+
+def _in_action(situation: Situation, members: dict[str, Status], *, is_over: bool) -> Status:
     """One that shall run: what its ordinary containers and sidecars do."""
     named = [(spec, members[spec.id]) for spec in situation.spec.containers]
     mains = [(spec, status) for spec, status in named if spec.role is Role.MAIN]
-    for spec, status in named:
-        if status.word == ERROR:
-            return Status(ERROR, None, f"{spec.name}: {status.reason}")
+    for word in (ERROR, REBUILDING):
+        for spec, status in named:
+            if status.word == word:
+                return _told_of(spec, status)
     if all(status.word == STOPPED and status.task is None for _, status in mains):
-        return _ended(situation, mains)
+        return _ended(situation, named, is_over=is_over)
     for spec, status in named:
         if status.word == RESTARTING or (status.word == STOPPED and status.task is not None):
-            return Status(RESTARTING, status.task, f"{spec.name}: {status.reason}" if status.reason else None)
+            return replace(_told_of(spec, status), word=RESTARTING)
     for spec, status in named:
         is_ready = status.word == STOPPED if spec.role is Role.INIT else status.word not in (CREATED, CREATING)
         if not is_ready:
@@ -150,12 +163,17 @@ def _in_action(situation: Situation, members: dict[str, Status]) -> Status:
     return Status(RUNNING, None, _remark(situation, mains))
 
 
-def _ended(situation: Situation, mains: list[tuple[ContainerSpec, Status]]) -> Status:
-    """All ordinary containers have ended: well, if all have."""
-    for spec, status in mains:
-        one = situation.seen.get(spec.id)
-        if situation.intent.of(spec.id).desired in _TO_RUN and one is not None and one.exit_code != 0:
-            return Status(ERROR, None, f"{spec.name}: {status.reason}")
+def _ended(situation: Situation, named: list[tuple[ContainerSpec, Status]], *, is_over: bool) -> Status:
+    """All ordinary containers have ended: well, if all have. Sidecars end after them."""
+    for spec, status in named:
+        one, intent = situation.seen.get(spec.id), situation.intent.of(spec.id)
+        is_asked = spec.role is not Role.MAIN or intent.desired not in TO_RUN
+        if is_asked or one is None or one.run < intent.run:
+            continue
+        if one.exit_code != 0 or one.cut_off is not None:
+            return Status(ERROR, None, f"{spec.name}: {status.reason or 'Its process ended, and nobody knows how.'}")
+    if any(spec.role is Role.SIDECAR and status.word in (RUNNING, PAUSED) for spec, status in named):
+        return Status(RUNNING, "container_stopping" if is_over else None)
     return Status(STOPPED)
 
 
