@@ -192,7 +192,7 @@ def test_a_sidecar_runs_before_those_after_it_begin(
 def test_a_member_waits_until_the_other_has_come_so_far(
     condition: Condition, more: dict[str, Any], db: ObservedContainer | None, turn: str
 ) -> None:
-    seen = {} if db is None else {"db": db}
+    seen: dict[str, Any] = {} if db is None else {"db": db}
     crew = crew_of(spec("db", **more), spec("web", Role.MAIN, ("db", condition)), **seen)
     assert words(crew) == {"db": "now", "web": turn}
 
@@ -249,7 +249,7 @@ def test_one_that_its_user_stopped_is_no_failure_and_may_have_been_started() -> 
 
 
 def test_a_reboot_of_the_whole_runs_init_containers_again_and_that_of_one_does_not() -> None:
-    done = {"one": down(), "two": down(), "web": up()}
+    done: dict[str, Any] = {"one": down(), "two": down(), "web": up()}
     again = crew_of(*THREE, intent=replace(RUN, run=2), **done)
     assert list(words(again).values()) == ["now", AFTER_ONE, AFTER_ONE]
     halfway = crew_of(*THREE, intent=replace(RUN, run=2), **{**done, "one": down(run=2), "two": up(run=2)})
@@ -267,7 +267,7 @@ def test_after_one_was_asked_to_run_again_those_that_depend_on_it_wait_for_the_n
 # Over ----------------------------------------------------------------------------------------------------------------
 
 BATCH = (init("one", NEVER), sidecar("log"), spec("a"), spec("b", Role.MAIN, ("a", COMPLETED)))
-DONE = {"one": down(), "log": up(), "a": down(), "b": down()}
+DONE: dict[str, Any] = {"one": down(), "log": up(), "a": down(), "b": down()}
 HALT_A = asking("a", desired=Desired.STOPPED)
 
 
@@ -376,4 +376,4 @@ def test_after_a_restart_of_the_machine_what_had_succeeded_stays_done_and_the_re
 def test_one_that_is_on_its_way_is_near(db: ObservedContainer, is_near: bool) -> None:
     specs = (spec("db", liveness=PROBE, restart=ALWAYS), spec("web", Role.MAIN, ("db", HEALTHY)))
     turn = crew_of(*specs, db=db, web=down(None, cut_off=CUT)).turns()["web"]
-    assert (turn.is_near, turn.after) == (is_near, {"db"})
+    assert (turn.is_near, turn.after) == (is_near, frozenset({"db"}))

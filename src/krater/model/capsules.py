@@ -22,6 +22,8 @@ from krater.model.status import (
 )
 from krater.model.workload import ContainerSpec, Desired, Intent, RestartPolicy, WorkloadSpec
 
+_NOT_STARTED = "Not started: "
+
 
 @dataclass(frozen=True, slots=True)
 class CapsuleStatus:
@@ -90,9 +92,9 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn, *
     if is_begun or intent.desired not in TO_RUN or status.word in (DELETING, UNKNOWN, ERROR):
         return status
     if turn.doom is not None:
-        return replace(status, word=ERROR, task=None, reason=f"Not started: {turn.doom}")
+        return replace(status, word=ERROR, task=None, reason=f"{_NOT_STARTED}{turn.doom}")
     if situation.is_current and observed.settled and observed.failure is not None:
-        return replace(status, word=ERROR, task=None, reason=f"Not started: {_named(situation.spec, observed)}")
+        return replace(status, word=ERROR, task=None, reason=f"{_NOT_STARTED}{_named(situation.spec, observed)}")
     return replace(status, reason=status.reason or turn.waits)
 
 
@@ -136,7 +138,9 @@ def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
 
 
 def _told_of(spec: ContainerSpec, status: Status) -> Status:
-    """The status of a member as that of the whole, with its name."""
+    """The status of a member as that of the whole: with its name, unless it tells of another one."""
+    if status.reason is not None and status.reason.startswith(_NOT_STARTED):
+        return Status(status.word, status.task, status.reason.removeprefix(_NOT_STARTED))
     return Status(status.word, status.task, None if status.reason is None else f"{spec.name}: {status.reason}")
 
 
