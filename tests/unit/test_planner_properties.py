@@ -7,26 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, made_of, plan
-from krater.agent.steps import (
-    Create,
-    MakeSandbox,
-    Pause,
-    Plug,
-    Remove,
-    RemoveSandbox,
-    Resume,
-    Start,
-    Step,
-    Stop,
-    Unplug,
-    Update,
-)
+from krater.agent.steps import Remove
 from krater.model.assignment import Assignment, ContainerState, Health, HealthState, Made, ObservedContainer
 from krater.model.order import is_lost
 from krater.model.workload import Desired, Intent, RestartName, RestartPolicy
 from tests.support.agent import EPOCH, assignment_of, nic_of, spec_of
+from tests.support.planning import NOW, apply
 
-NOW = EPOCH + timedelta(days=1)
 ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
 NAMES = ("a" * 32, "b" * 32)
 PORTS = ("p0", "p1", "stranger")
@@ -80,67 +67,6 @@ def assignments(draw: st.DrawFn) -> Assignment | None:
         auto_heal=draw(st.booleans()),
     )
     return replace(base, intent=draw(intents))
-
-
-def apply(world: ObservedWorkload, step: Step) -> ObservedWorkload:
-    """What a step makes of the world, and whether the world allows it."""
-    if isinstance(step, MakeSandbox | RemoveSandbox | Plug | Unplug):
-        return apply_network(world, step)
-    return replace(world, containers=apply_container(dict(world.containers), step, world.sandbox is not None))
-
-
-def apply_container(
-    containers: dict[str, ObservedContainer], step: Step, has_sandbox: bool
-) -> dict[str, ObservedContainer]:
-    match step:
-        case Create(spec, rebuild):
-            assert spec.id not in containers, "a container is made only where there is none"
-            containers[spec.id] = ObservedContainer(spec.id, rebuild, ContainerState.CREATED, memory=64)
-        case Start(name, run, attempt):
-            assert containers[name].state not in ALIVE, "no process is started beside another"
-            assert has_sandbox, "no process runs without its namespace"
-            containers[name] = replace(
-                containers[name],
-                state=ContainerState.RUNNING,
-                run=run,
-                attempt=attempt,
-                error=None,
-                cut_off=None,
-                health=None,
-            )
-        case Stop(name, _, reason) if containers[name].state in ALIVE:
-            containers[name] = replace(
-                containers[name],
-                state=ContainerState.EXITED,
-                exit_code=143,
-                finished_at=NOW,
-                error=None,
-                cut_off=reason or containers[name].cut_off,
-            )
-        case Pause(name) | Resume(name):
-            assert containers[name].state in ALIVE, "only what runs can be frozen or thawed"
-            state = ContainerState.PAUSED if isinstance(step, Pause) else ContainerState.RUNNING
-            containers[name] = replace(containers[name], state=state)
-        case Update(name, _, memory):
-            containers[name] = replace(containers[name], memory=memory)
-        case Remove(name):
-            containers.pop(name, None)
-    return containers
-
-
-def apply_network(world: ObservedWorkload, step: MakeSandbox | RemoveSandbox | Plug | Unplug) -> ObservedWorkload:
-    match step:
-        case MakeSandbox():
-            return replace(world, sandbox="/netns", ports=frozenset())
-        case RemoveSandbox():
-            is_used = any(c.state in ALIVE for c in world.containers.values())
-            assert not is_used, "a running process keeps its network"
-            return replace(world, sandbox=None, ports=frozenset())
-        case Plug(nic):
-            assert world.sandbox is not None, "a card goes into a namespace"
-            return replace(world, ports=world.ports | {nic.port})
-        case Unplug(port):
-            return replace(world, ports=world.ports - {port})
 
 
 @settings(max_examples=500, deadline=None)
