@@ -98,7 +98,7 @@ class Course:
         elif self.turn.is_here:
             self.begin(self.intent.run, attempt)
         else:
-            self.busy, self.queues = True, not self.turn.is_halted
+            self.busy = self.queues = not self.turn.is_halted
 
     def keep_running(self, seen: ObservedContainer) -> None:
         """The process it has."""
