@@ -50,8 +50,8 @@ class Interrupted(Exception):
 class Work:
     """The steps of one workload under way. `note` is called when `step` or `progress` changed.
 
-    `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failed` is the step that
-    did, if one did.
+    `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failures` are the steps
+    that failed, and why.
     """
 
     workload: str
@@ -61,12 +61,22 @@ class Work:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     active: list[Step] = field(default_factory=list)
     progress: str | None = None
-    failed: Step | None = None
+    failures: list[tuple[Step, BaseException]] = field(default_factory=list)
 
     @property
     def step(self) -> str:
         """The word for what goes on now: of several at once, what was begun first."""
         return self.active[0].word if self.active else ""
+
+    @property
+    def worst(self) -> tuple[Step, BaseException]:
+        """Of several failures at once, the one that decides."""
+        return max(self.failures, key=lambda failure: _weight(failure[1]))
+
+    @property
+    def failed(self) -> Step | None:
+        """The step that failed, if one did."""
+        return self.worst[0] if self.failures else None
 
 
 class Executor:
@@ -103,10 +113,9 @@ class Executor:
             if len(lanes) == 1:
                 await self._follow(work, lanes[0])
                 continue
-            ends = await asyncio.gather(*(self._follow(work, lane) for lane in lanes), return_exceptions=True)
-            errors = [end for end in ends if end is not None]
-            if errors:
-                raise max(errors, key=_weight)
+            await asyncio.gather(*(self._follow(work, lane) for lane in lanes), return_exceptions=True)
+            if work.failures:
+                raise work.worst[1]
 
     async def _follow(self, work: Work, lane: Sequence[Step]) -> None:
         for step in lane:
@@ -120,7 +129,8 @@ class Executor:
         try:
             await self._do(work, step)
         except BaseException as problem:
-            error, work.failed = reason_of(problem), step
+            error = reason_of(problem)
+            work.failures.append((step, problem))
             if isinstance(step, _REMEMBERED):
                 self._observer.doubt()
             raise

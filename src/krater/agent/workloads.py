@@ -42,6 +42,7 @@ class Entry:
     failure: str | None = None
     failed: str | None = None
     trouble: str | None = None
+    troubled: str | None = None
     unserved_since: datetime | None = None
     calm: Mapping[str, int] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
@@ -161,7 +162,7 @@ class Workloads:
     def _turn(self, entry: Entry, assignment: Assignment | None) -> None:
         """Another thing is asked: forget what went wrong with the former, and interrupt what takes long."""
         entry.assignment = assignment
-        entry.failure = entry.failed = entry.trouble = entry.unserved_since = None
+        entry.failure = entry.failed = entry.trouble = entry.troubled = entry.unserved_since = None
         if entry.work is not None:
             entry.work.changed.set()
         self._wake(entry.workload)
@@ -200,7 +201,7 @@ class Workloads:
                 return todo
             await self._executor.execute(work, todo.steps)
             entry.swept |= {step.container for step in todo.steps if isinstance(step, Remove)}
-            entry.trouble = entry.unserved_since = None
+            entry.trouble = entry.troubled = entry.unserved_since = None
         except Interrupted:
             return None
         except Exception as problem:
@@ -213,7 +214,7 @@ class Workloads:
 
     def _conclude(self, entry: Entry, work: Work, todo: Plan) -> None:
         """Nothing to do: say so, and forget what is gone."""
-        entry.trouble = None
+        entry.trouble = entry.troubled = None
         if work.assignment is not None:
             self._report(entry, work.assignment, todo)
         elif todo.gone and entry.assignment is None:
@@ -242,7 +243,7 @@ class Workloads:
                 entry.failure, entry.failed = reason_of(problem), _culprit(work)
                 _log.info("gave up", workload=entry.workload, reason=entry.failure)
             return
-        entry.trouble = reason_of(problem)
+        entry.trouble, entry.troubled = reason_of(problem), _culprit(work)
         if work.assignment is not None:
             self._report(entry, work.assignment, None)
         raise problem
@@ -288,7 +289,7 @@ class Workloads:
                 settled=done is not None and done.settled,
                 gone=done is not None and done.gone,
                 failure=None if done is None else done.failure,
-                failed=None if done is None else done.failed,
+                failed=entry.troubled if done is None else done.failed,
                 trouble=(work.progress if work is not None else None) or entry.trouble,
                 step="" if work is None or done is not None else work.step,
                 events=events,

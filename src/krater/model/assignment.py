@@ -138,9 +138,9 @@ class Report:
 
     `generation` is the intent the node last worked on; `settled` says nothing is left to do for it (a restart that
     waits for its back-off is not settled). `failure` is a permanent reason: no further try until the intent changes;
-    `failed` is the container it is about, None for all. `trouble` is a temporary one: the node goes on trying. `step`
-    is a word for what goes on now ("" when nothing). `gone` is true when nothing of the workload is left on the node:
-    only then may its placement be forgotten.
+    `failed` is the container it is about, None for all. `trouble` is a temporary one, about `failed` as well: the node
+    goes on trying. `step` is a word for what goes on now ("" when nothing). `gone` is true when nothing of the workload
+    is left on the node: only then may its placement be forgotten.
     """
 
     workload: str
