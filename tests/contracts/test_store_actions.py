@@ -55,6 +55,15 @@ class TestActions:
         assert [len((await one(store, r)).events) for r in ("r1", "r2", "r3")] == [0, 2, 0]
         await store.write(lambda tx: tx.actions.add_events("none", 2, [STEP]))
 
+    async def test_events_may_be_for_what_is_under_way_only(self, store: Store) -> None:
+        await started(store, action("w1", "r1"))
+        assert await store.write(lambda tx: tx.actions.add_events("w1", 1, [STEP], if_open=True))
+        await store.write(lambda tx: tx.actions.finish("w1", 1, None, LATER))
+        assert not await store.write(lambda tx: tx.actions.add_events("w1", 1, [STEP], if_open=True))
+        assert not await store.write(lambda tx: tx.actions.add_events("none", 1, [STEP], if_open=True))
+        assert await store.write(lambda tx: tx.actions.add_events("w1", 1, [STEP]))
+        assert len((await one(store, "r1")).events) == 2
+
     async def test_events_say_how_a_step_went(self, store: Store) -> None:
         await started(store, action("w1", "r1"))
         bad = StepEvent("start", LATER, LATER, "no such file")

@@ -13,6 +13,7 @@ from krater.agent.runtimes.fake import FakeContainer, FakeEngineWorld
 from krater.config import AgentSettings
 from krater.errors import Unavailable
 from krater.model.assignment import Assignment, ContainerState, ObservedContainer, Report
+from krater.model.member import Role
 from krater.model.workload import Desired, Intent, RestartName
 from tests.support.agent import Table, loop_now
 
@@ -89,6 +90,11 @@ class Sim:
         self.life = Life(self._ends(), self._fails)
         self.table.start(self.life.hook)
 
+    def live_until(self, ends: Callable[[], int | None]) -> None:
+        """From now on effects count, and lives end as this says."""
+        self._ends = ends
+        self.life.effects, self.life.ends_at = 0, ends()
+
     async def _keep_alive(self) -> None:
         """What systemd does."""
         while True:
@@ -132,26 +138,40 @@ def _judge_one(table: Table, assignment: Assignment) -> list[str]:
         return ["should be gone"]
     if report is None or report.generation != intent.generation:
         return [f"not told: {report}"]
-    found = [table.world.containers.get(spec.id) for spec in assignment.containers]
-    if any(_is_restarting(assignment, container) for container in found):
+    found = {spec.id: table.world.containers.get(spec.id) for spec in assignment.containers}
+    if any(_is_restarting(assignment, container) for container in found.values()):
         return []  # a container that always ends is always started again: it is never at rest
     if not report.settled:
         return [f"not settled: {report}"]
     wrong: list[str] = []
-    for container in found:
-        wrong += ["is not there"] if container is None else _judge_container(intent, report, container)
-    is_busy = any(c is not None and c.seen.state in ALIVE for c in found)
+    for name, container in found.items():
+        wrong += ["is not there"] if container is None else _judge_container(assignment, name, report, container)
+    is_busy = any(c is not None and c.seen.state in ALIVE for c in found.values())
     return wrong + _judge_network(table, assignment, is_busy) + _judge_mounts(table, assignment, is_busy)
 
 
-def _judge_container(intent: Intent, report: Report, container: FakeContainer) -> list[str]:
+def _judge_container(assignment: Assignment, name: str, report: Report, container: FakeContainer) -> list[str]:
     wrong: list[str] = []
+    intent = _intent_of(assignment, name, report)
     told = [replace(one, health=None, ready=None, unready=None) for one in report.containers]  # that, no engine knows
     if container.seen not in told or not container.is_whole:
         wrong.append(f"reported as {report.containers}, is {container.seen}")
     if container.seen.rebuild != intent.rebuild:
         wrong.append("has an old root filesystem")
-    return wrong + _judge_state(intent.desired, intent.run, container.seen)
+    if report.failure is not None and report.failed not in (None, name) and container.seen.state not in ALIVE:
+        return wrong  # it waited for the one that failed
+    return wrong + [f"{name[:4]} {what}" for what in _judge_state(intent.desired, intent.run, container.seen)]
+
+
+def _intent_of(assignment: Assignment, name: str, report: Report) -> Intent:
+    """Sidecars end with the ordinary members."""
+    intent, roles = assignment.intent.of(name), {spec.id: spec.role for spec in assignment.containers}
+    mains = [one for one in report.containers if roles[one.id] is Role.MAIN]
+    is_over = all(one.state is ContainerState.EXITED for one in mains)
+    is_wanted = all(assignment.intent.of(one.id).desired in (Desired.RUNNING, Desired.PAUSED) for one in mains)
+    if roles[name] is Role.SIDECAR and is_over and is_wanted:
+        return replace(intent, desired=Desired.STOPPED)
+    return intent
 
 
 def _judge_network(table: Table, assignment: Assignment, is_busy: bool) -> list[str]:
@@ -178,10 +198,11 @@ def _judge_mounts(table: Table, assignment: Assignment, is_busy: bool) -> list[s
 
 
 def _is_restarting(assignment: Assignment, found: FakeContainer | None) -> bool:
-    if found is None or assignment.intent.desired not in (Desired.RUNNING, Desired.PAUSED):
+    if found is None or assignment.intent.of(found.seen.id).desired not in (Desired.RUNNING, Desired.PAUSED):
         return False
     ends = found.program.seconds is not None
-    return ends and assignment.restart.name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED)
+    policy = assignment.restart_of(found.seen.id)
+    return ends and policy.name in (RestartName.ALWAYS, RestartName.UNLESS_STOPPED)
 
 
 def _judge_state(desired: Desired, run: int, seen: ObservedContainer) -> list[str]:

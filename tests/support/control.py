@@ -23,7 +23,15 @@ from krater.model.assignment import Assignment, ContainerState, ObservedContaine
 from krater.model.node import Inventory
 from krater.model.quota import Limits, Usage
 from krater.model.volume import MountRequest, Volume, VolumeClaim
-from krater.model.workload import ContainerSpec, Desired, Intent, Kind, Resources, WorkloadSpec
+from krater.model.workload import (
+    ContainerSpec,
+    Desired,
+    Intent,
+    Kind,
+    MemberIntent,
+    Resources,
+    WorkloadSpec,
+)
 from krater.store.interfaces import EVERYBODY, Action, Store, Workload
 from krater.store.sql import SqlStore
 from tests.support.accounts import Clock
@@ -110,13 +118,18 @@ class FakeNode:
         if id in self.failures:
             return Report(id, given.epoch, intent.generation, failure=self.failures[id], events=events)
         self.disks |= {volume.volume for volume in given.volumes if volume.is_new}
+        seen = tuple(self._run(given, container.id) for container in given.containers)
+        self.containers[id] = seen[0]
+        return Report(id, given.epoch, intent.generation, containers=seen, settled=True, events=events)
+
+    def _run(self, given: Assignment, container: str) -> ObservedContainer:
+        intent = given.intent.of(container)
         state = ContainerState.RUNNING if intent.desired is Desired.RUNNING else ContainerState.EXITED
         if intent.desired is Desired.CREATED:
             state = ContainerState.CREATED
-        if id in self.exits:
+        if given.workload in self.exits:
             state = ContainerState.EXITED
-        seen = self.containers[id] = ObservedContainer(given.containers[0].id, intent.rebuild, state, run=intent.run)
-        return Report(id, given.epoch, intent.generation, containers=(seen,), settled=True, events=events)
+        return ObservedContainer(container, intent.rebuild, state, run=intent.run)
 
     def _remove(self, id: str) -> None:
         if self.containers.pop(id, None) is not None:
@@ -158,13 +171,15 @@ class World:
         nets = changes.pop("nets", None)
         if nets is None:
             nets = await LocalNetworks(self.real, self.settings.network).resolve(caller, ())
-        spec = WorkloadSpec((ContainerSpec(id, f"name-{id}", "busybox", resources, mounts=mounts),), nets=tuple(nets))
+        lone = ContainerSpec(id, f"name-{id}", "busybox", resources, mounts=mounts)
+        members: tuple[ContainerSpec, ...] = changes.pop("members", ())
+        spec = WorkloadSpec(members or (lone,), nets=tuple(nets), whole=resources if members else None)
         row = Workload(
             id=id,
-            kind=Kind.CONTAINER,
+            kind=Kind.CAPSULE if members else Kind.CONTAINER,
             project_id=caller.project_id,
             user_id=caller.user_id,
-            name=f"name-{id}",
+            name=changes.pop("name", f"name-{id}"),
             spec=replace(spec, **changes),
             intent=Intent(Desired.RUNNING, run=1),
             created_at=self.clock(),
@@ -172,13 +187,28 @@ class World:
         action = Action(id, "create", f"req-{id}", caller.user_id, caller.project_id, 1, self.clock())
 
         def add(tx: Any) -> Workload:
-            tx.quotas.charge(caller.project_id, Usage.of(1, resources), Limits())
+            tx.quotas.charge(caller.project_id, Usage.of(max(1, len(members)), resources), Limits())
             self.volumes.reserve(tx, caller.project_id, id, claims)
             tx.actions.start(action)
             added: Workload = tx.workloads.add(row)
             return added
 
         return await self.real.write(add)
+
+    async def ask_of_member(self, id: str, member: str, own: MemberIntent, action: str = "start") -> str:
+        """What start, stop and reboot of one member do. Returns the id of the request."""
+        row = await self.get(id)
+        generation = row.intent.generation + 1
+        intent = replace(row.intent, generation=generation, members={**row.intent.members, member: own})
+        request = f"req-{member}-{generation}"
+        started = Action(member, action, request, row.user_id, row.project_id, generation, self.clock())
+
+        def change(tx: Any) -> None:
+            tx.workloads.set_intent(id, intent)
+            tx.actions.start(started)
+
+        await self.real.write(change)
+        return request
 
     async def want(self, id: str, desired: Desired, *, run: int = 0) -> None:
         """What start, stop and delete do."""
@@ -199,7 +229,7 @@ class World:
 
     async def get(self, id: str) -> Workload:
         """The row."""
-        return await self.real.read(lambda tx: tx.workloads.get(EVERYBODY, id))
+        return await self.real.read(lambda tx: tx.workloads.get(EVERYBODY, id, None))
 
     async def exists(self, id: str) -> bool:
         """Whether there is a row."""
@@ -247,7 +277,7 @@ class World:
             for node in self.nodes.values():
                 await self.sync(node)
             now = await self.real.read(
-                lambda tx: [(i, tx.workloads.get(EVERYBODY, i)) for i in tx.workloads.unfinished()]
+                lambda tx: [(i, tx.workloads.get(EVERYBODY, i, None)) for i in tx.workloads.unfinished()]
             )
             rows = (now, [await self._versions(node) for node in self.nodes])
             if rows == before:

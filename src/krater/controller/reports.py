@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from krater.controller.assignments import is_going, is_wired
-from krater.controller.histories import finish
+from krater.controller.histories import add_events, conclude, finish
 from krater.model.assignment import ContainerState, Observed, Placement, Report
+from krater.model.order import is_lost as is_made_lost
 from krater.model.workload import Kind
-from krater.store.interfaces import EVERYBODY, Departure, Tx, Workload
+from krater.store.interfaces import Departure, Tx, Workload
 
 AUTO_REMOVE = "removed when its process ended, as asked for"
 
@@ -33,7 +34,7 @@ def fold(tx: Tx, node: str, reports: Sequence[Report], at: datetime) -> Folded:
         if workload is None or not is_from_its_node(workload, node, report):
             continue
         if report.events:
-            _add_events(tx, workload, report)
+            add_events(tx, workload, report.generation, report.events)
         if report.generation < workload.observed.generation:
             continue
         workload = _observe(tx, workload, report, at)
@@ -64,7 +65,7 @@ def is_lost(workload: Workload) -> bool:
     if seen.failure is None or not seen.settled or seen.generation != intent.generation:
         return False
     here = {one.id for one in seen.containers}
-    return any(m.id not in here and m.rebuild >= intent.rebuild and m.run >= intent.run for m in seen.made)
+    return any(made.id not in here and is_made_lost(made, intent) for made in seen.made)
 
 
 def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Workload:
@@ -81,20 +82,11 @@ def _observe(tx: Tx, workload: Workload, report: Report, at: datetime) -> Worklo
     )
     if observed == workload.observed:
         return workload
-    if report.failure is not None or (observed.settled and not is_going(workload)):
-        finish(tx, workload, report.generation, report.failure, at, report.failed)
+    if observed.settled and not is_going(workload):
+        conclude(tx, replace(workload, observed=observed), at)
+    elif report.failure is not None:
+        finish(tx, workload, report.generation, report.failure, at, report.failed, only_failed=True)
     return tx.workloads.observe(workload.id, observed)
-
-
-def _add_events(tx: Tx, workload: Workload, report: Report) -> None:
-    """Of a capsule, the history tells whose step each was. What was asked of one member alone has its steps."""
-    names = {c.id: c.name for c in workload.spec.containers if c.id != workload.id}
-    told = [replace(e, step=f"{e.step} {names[e.container]}") if e.container in names else e for e in report.events]
-    apart = {e.container for e in told} & workload.intent.members.keys()
-    busy = {id for id in apart if any(one.finish_time is None for one in tx.actions.list(EVERYBODY, id))}
-    for id in busy:
-        tx.actions.add_events(id, report.generation, [e for e in told if e.container == id])
-    tx.actions.add_events(workload.id, report.generation, [e for e in told if e.container not in busy])
 
 
 def departures(workload: Workload, at: datetime) -> list[Departure]:

@@ -141,8 +141,9 @@ class Actions(Protocol):
     def start(self, action: Action) -> None:
         """Record that it began."""
 
-    def add_events(self, workload: str, generation: int, events: Iterable[StepEvent]) -> None:
-        """Add to the newest unfinished action of at most this generation (else the newest). At most 100 each."""
+    def add_events(self, workload: str, generation: int, events: Iterable[StepEvent], *, if_open: bool = False) -> bool:
+        """Add to the newest unfinished action of at most this generation, else (not with `if_open`) to the newest."""
+        ...
 
     def finish(self, workload: str, generation: int, error: str | None, at: datetime) -> None:
         """Close all unfinished actions of at most this generation."""

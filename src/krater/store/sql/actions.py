@@ -32,7 +32,7 @@ _RECORD = (
 _OF_WORKLOAD = select(*_RECORD).where(t.c.workload == bindparam("wanted")).order_by(t.c.seq.desc())
 _OF_PROJECT = _OF_WORKLOAD.where(t.c.project_id == bindparam("project"))
 _NEWEST = (
-    select(t.c.seq, t.c.event_count)
+    select(t.c.seq, t.c.event_count, t.c.finish_time)
     .where(t.c.workload == bindparam("wanted"), t.c.generation <= bindparam("most"))
     .order_by(t.c.finish_time.is_not(None), t.c.seq.desc())
     .limit(1)
@@ -81,16 +81,17 @@ class SqlActions:
         if too_old is not None:
             self._link.run(_FORGET, {"wanted": action.workload, "last": too_old[0]})
 
-    def add_events(self, workload: str, generation: int, events: Iterable[StepEvent]) -> None:
+    def add_events(self, workload: str, generation: int, events: Iterable[StepEvent], *, if_open: bool = False) -> bool:
         """Add to the newest unfinished action of at most this generation, else to the newest of those."""
         row = self._link.row(self._link.lock(_NEWEST), {"wanted": workload, "most": generation})
-        if row is None:
-            return
-        action, count = row
+        if row is None or (if_open and row[2] is not None):
+            return False
+        action, count, _ = row
         new = [_event_columns(action, event) for event in events][: max(0, MOST_EVENTS - count)]
         if new:
             self._link.run(insert(e), new)
             self._link.run(_COUNT, {"wanted": action, "event_count": count + len(new)})
+        return True
 
     def finish(self, workload: str, generation: int, error: str | None, at: datetime) -> None:
         """Close all unfinished actions of at most this generation."""
