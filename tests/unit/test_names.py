@@ -1,9 +1,11 @@
 """Which names a node's workloads answer to."""
 
-from krater.agent.names import records
+from dataclasses import replace
+
+from krater.agent.names import host_lines, records
 from krater.model.assignment import Assignment
 from krater.model.network import Address, Nic
-from krater.model.workload import Desired, Intent
+from krater.model.workload import ContainerSpec, Desired, Intent, Resources, default_hostname
 
 
 def nic(network: str, *addresses: str) -> Nic:
@@ -23,7 +25,7 @@ def test_a_workload_answers_to_its_name_its_host_name_and_its_id() -> None:
 
 def test_names_are_lower_case() -> None:
     table = records([assignment("id-1", "WEB", "Web", nic("red", "10.0.0.2"))])
-    assert set(table["red"]) == {"web", "id-1"}
+    assert table["red"] == dict.fromkeys(("web", "id-1"), ("10.0.0.2",))
 
 
 def test_a_name_equal_to_the_host_name_is_answered_once() -> None:
@@ -48,3 +50,39 @@ def test_a_name_is_known_on_the_workloads_own_networks_only() -> None:
 
 def test_no_workloads_have_no_names() -> None:
     assert records([]) == {}
+
+
+def capsule(name: str, *members: str) -> Assignment:
+    """Without a host name of its own, on two networks."""
+    id = "0123456789abcdef" * 2
+    made = assignment(id, name, default_hostname(name, id), nic("red", "10.0.0.2"), nic("blue", "10.1.0.2", "fd00::2"))
+    specs = tuple(ContainerSpec(f"m{n}", member, "busybox", Resources(1.0, 64)) for n, member in enumerate(members))
+    return replace(made, containers=specs, whole=Resources(2.0, 128))
+
+
+def test_a_capsule_without_a_name_answers_to_its_host_name_and_its_id() -> None:
+    table = records([capsule("", "web", "db")])
+    assert set(table["red"]) == {"0123456789ab", "0123456789abcdef" * 2}
+    assert table["blue"]["0123456789ab"] == ("10.1.0.2", "fd00::2")
+
+
+def test_two_capsules_without_a_name_have_none_in_common() -> None:
+    other = replace(capsule(""), workload="f" * 32, hostname=default_hostname("", "f" * 32))
+    assert "" not in records([capsule(""), other])["red"]
+
+
+def test_members_find_each_other_by_name_at_all_their_addresses() -> None:
+    names = "0123456789ab web db"
+    lines = (("10.0.0.2", names), ("10.1.0.2", names), ("fd00::2", names))
+    assert host_lines(capsule("", "web", "db")) == lines
+    assert host_lines(capsule("shop", "web", "shop"))[0] == ("10.0.0.2", "shop web")
+
+
+def test_a_container_knows_itself_by_its_names_only() -> None:
+    alone = replace(capsule("web", "web"), whole=None, hostname="front")
+    assert host_lines(alone)[0] == ("10.0.0.2", "front web")
+    assert host_lines(replace(alone, nics=())) == ()
+
+
+def test_nobody_is_called_localhost() -> None:
+    assert host_lines(capsule("shop", "localhost", "web"))[0] == ("10.0.0.2", "shop web")

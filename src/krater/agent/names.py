@@ -1,8 +1,13 @@
-"""What a node's name server answers: names of workloads, by network. Pure; the server is in `vif/dns.py`."""
+"""By which names workloads are known: to others on their networks, and to themselves. Pure.
+
+The name server that answers is in `vif/dns.py`.
+"""
 
 from collections.abc import Iterable
 
 from krater.model.assignment import Assignment
+
+_LOOPBACK = "localhost"  # is somewhere else
 
 Records = dict[str, dict[str, tuple[str, ...]]]
 
@@ -14,11 +19,21 @@ def records(assignments: Iterable[Assignment]) -> Records:
     """
     table: Records = {}
     for assignment in assignments:
-        names = {assignment.name, assignment.hostname, assignment.workload}
+        names = {name.lower() for name in (assignment.name, assignment.hostname, assignment.workload) if name}
         for nic in assignment.nics:
             zone = table.setdefault(nic.network, {})
             found = tuple(a.address for a in nic.addresses)
-            for name in filter(None, names):
-                key = name.lower()
-                zone[key] = zone.get(key, ()) + found
+            for name in names:
+                zone[name] = zone.get(name, ()) + found
     return table
+
+
+def host_lines(assignment: Assignment) -> tuple[tuple[str, str], ...]:
+    """The lines of /etc/hosts for the workload itself: its addresses, and what it calls itself.
+
+    The members of a capsule find each other by their names, at the addresses that they share.
+    """
+    members = () if assignment.whole is None else tuple(spec.name for spec in assignment.containers)
+    own = dict.fromkeys((assignment.hostname, assignment.name, *members))
+    names = " ".join(name for name in own if name and name.lower() != _LOOPBACK)
+    return tuple((a.address, names) for nic in assignment.nics for a in nic.addresses if names)

@@ -25,7 +25,7 @@ from krater.agent.log_files import LogKeeper
 from krater.agent.logins import asking
 from krater.agent.logs import LogReader
 from krater.agent.mounting import Mounting
-from krater.agent.names import Records, records
+from krater.agent.names import Records, host_lines, records
 from krater.agent.observer import Observer
 from krater.agent.planner import Backoff
 from krater.agent.reporter import Reporter
@@ -277,8 +277,6 @@ class Agent:
         self._images.expect(step.spec.node_image)
         resolvers = assignment.nics[0].gateways if assignment.nics and self._names is not None else ()
         whole = assignment.whole
-        members = () if whole is None else tuple(spec.name for spec in assignment.containers)
-        own_names = tuple(dict.fromkeys(name for name in (assignment.hostname, assignment.name, *members) if name))
         return ContainerConfig(
             id=step.spec.id,
             rebuild=step.rebuild,
@@ -290,6 +288,6 @@ class Agent:
             cpus=assignment.cpus or (self._shared if self._dedicated else ()),
             project=assignment.project_id,
             mounts=self._mounting.mounts(assignment.workload, step.spec),
-            hosts=tuple((a.address, " ".join(own_names)) for nic in assignment.nics for a in nic.addresses),
+            hosts=host_lines(assignment),
             group=None if whole is None else Group(assignment.workload, whole.cpu, whole.memory),
         )
