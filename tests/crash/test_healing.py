@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from krater.model.assignment import Assignment, ContainerState
-from krater.model.member import Probe
+from krater.model.member import Probe, Role
 from krater.model.workload import Desired, Healthcheck, RestartName, RestartPolicy
 from tests.crash.sim import Sim, judge
 from tests.support.agent import altered, assignment_of, spec_of
+from tests.support.assigned_capsules import capsule_of, member_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
-ONE = "1" * 32
+ONE, INITS = "1" * 32, ("a" * 32, "b" * 32)
 CHECK = Healthcheck("well-from 2", 2, 1, 2)
 PROBES = {
     "startup": Probe(("true",), interval=2, successes=2),
@@ -71,6 +72,38 @@ async def test_what_vanished_and_was_not_to_be_healed_stays_an_error_until_it_is
             assert ONE not in sim.table.network.sandboxes
             await sim.table.controller.want(altered(sim.table.controller.assignments[ONE], run=2))
             await sim.quiet()
+
+
+async def lose(ends: list[int | None], *names: str) -> tuple[Sim, int]:
+    """A capsule that is up loses the files of some of its members, and the agent dies at these effects."""
+    left = iter(ends)
+    async with Sim(lambda: None) as sim:
+        policy = RestartPolicy(RestartName.ON_FAILURE, 1)
+        inits = (member_of(name, "exit", "0", role=Role.INIT, restart=policy) for name in INITS)
+        sidecar = member_of("c" * 32, role=Role.SIDECAR, restart=RestartPolicy(RestartName.ALWAYS))
+        mains = (member_of("d" * 32), member_of("e" * 32))
+        await sim.table.controller.want(capsule_of(ONE, *inits, sidecar, *mains, auto_heal=True))
+        await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
+        for name in names:
+            sim.table.world.containers.pop(name)
+        sim.table.world.starts.clear()
+        sim.live_until(lambda: next(left, None))
+        await asyncio.sleep(40)
+        effects = sim.life.effects
+        await sim.quiet()
+        return sim, effects
+
+
+@pytest.mark.parametrize("names", [(*INITS, "c" * 32, "d" * 32, "e" * 32), (INITS[0], "d" * 32), ("c" * 32,)])
+async def test_members_that_vanished_are_healed_in_their_order(names: tuple[str, ...]) -> None:
+    _, effects = await lose([], *names)
+    for end in range(1, effects + 1):
+        sim, _ = await lose([end], *names)
+        assert sim.crashes == 1
+        begun = [key[0] for key in sim.table.world.starts]
+        assert sorted(begun) == sorted(names), "those that vanished, and each once"
+        inits = [name for name in begun if name in INITS]
+        assert begun[: len(inits)] == inits == sorted(inits)
 
 
 async def ill(ends: list[int | None], restart: RestartPolicy, *, auto_heal: bool, **checks: Any) -> tuple[Sim, int]:

@@ -191,6 +191,21 @@ async def test_a_grace_of_hours_holds_no_place() -> None:
         assert table.state(DB) == "running"
 
 
+async def test_a_capsule_that_pulls_many_images_gives_up_one_place_and_not_many() -> None:
+    async with Table(AgentSettings(concurrency=1)) as table:
+        table.world.images.seconds = 60
+        for number, capsule in enumerate((CAPSULE, OTHER)):
+            members = (f"{letter}{number}" * 16 for letter in "abcd")
+            await table.controller.want(capsule_of(capsule, *(member_of(name) for name in members)))
+        await asyncio.sleep(5)
+        assert table.agent is not None
+        reconciler = table.agent._reconciler
+        assert (reconciler._running, reconciler._aside) == (2, 2)
+        await table.settled(CAPSULE, 200)
+        await table.settled(OTHER, 200)
+        assert reconciler._aside == 0
+
+
 async def test_a_grace_of_hours_ends_when_something_else_is_asked() -> None:
     async with Table() as table:
         wanted = stubborn()

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,7 @@ class Work:
     """The steps of one workload under way. `note` is called when `step` or `progress` changed.
 
     `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failures` are the steps
-    that failed, and why.
+    that failed, and why. `waiting` is how many of its lanes wait `aside`.
     """
 
     workload: str
@@ -62,6 +62,8 @@ class Work:
     active: list[Step] = field(default_factory=list)
     progress: str | None = None
     failures: list[tuple[Step, BaseException]] = field(default_factory=list)
+    waiting: int = 0
+    aside: ExitStack = field(default_factory=ExitStack)
 
     @property
     def step(self) -> str:
@@ -148,24 +150,37 @@ class Executor:
             case TellNames(container):
                 await self._tell_names(work, container)
             case ConnectVolume() | PlaceFiles() | Disconnect():
-                await self._at_length(self._mounting.take(work.workload, step))
+                await self._at_length(work, self._mounting.take(work.workload, step))
             case Start(container, run, attempt):
                 await self._runtime.start(container, run, attempt, self._observer.path(work.workload))
                 STARTS.inc()
             case Stop(container, grace, reason):
-                with self._aside() if grace > 0 else nullcontext():
+                with self._waiting(work) if grace > 0 else nullcontext():
                     await _unless_changed(work, self._runtime.stop(container, grace, reason))
             case Remove(container):
-                await self._at_length(self._runtime.remove(container))
+                await self._at_length(work, self._runtime.remove(container))
             case _:
                 await self._adjust(step)
 
-    async def _at_length(self, doing: Coroutine[Any, Any, None]) -> None:
+    @contextmanager
+    def _waiting(self, work: Work) -> Iterator[None]:
+        """Aside, meanwhile: once, however many of its lanes wait, as it takes one place."""
+        if not work.waiting:
+            work.aside.enter_context(self._aside())
+        work.waiting += 1
+        try:
+            yield
+        finally:
+            work.waiting -= 1
+            if not work.waiting:
+                work.aside.close()
+
+    async def _at_length(self, work: Work, doing: Coroutine[Any, Any, None]) -> None:
         """Wait for what seldom takes long; when it does, wait aside."""
         step = asyncio.ensure_future(doing)
         try:
             done, _ = await asyncio.wait({step}, timeout=_LONG)
-            with nullcontext() if done else self._aside():
+            with nullcontext() if done else self._waiting(work):
                 await step
         finally:
             step.cancel()
@@ -175,7 +190,7 @@ class Executor:
         if isinstance(step, EnsureImage):
             asker = self._asker(work.assignment, step) if work.assignment is not None else OPERATOR
             pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work), asker)
-            with self._aside():
+            with self._waiting(work):
                 await _unless_changed(work, pull)
             work.progress = None
         elif work.assignment is not None:
