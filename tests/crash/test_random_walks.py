@@ -5,13 +5,16 @@ Seeds are fixed, so a walk that fails can be walked again: `pytest -k "walk and 
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from krater.model.assignment import Assignment, ContainerState
+from krater.model.member import Role
 from krater.model.volume import Attachment, MountRequest
-from krater.model.workload import Desired, RestartName, RestartPolicy
+from krater.model.workload import ContainerSpec, Desired, MemberIntent, RestartName, RestartPolicy
 from tests.crash.sim import SETTINGS, Sim
 from tests.support.agent import altered, assignment_of, nic_of, spec_of
 
@@ -35,6 +38,15 @@ _POLICIES = (
     RestartPolicy(RestartName.UNLESS_STOPPED),
     RestartPolicy(RestartName.ON_FAILURE, 3),
 )
+
+
+_OF_ROLE = {
+    Role.INIT: (
+        (("exit", "0"), ("exit-after", "1", "0"), ("exit", "1"), ("fail-start",)),
+        RestartPolicy(RestartName.ON_FAILURE, 2),
+    ),
+    Role.SIDECAR: ((("sleep", "inf"), ("ignore-term",)), RestartPolicy(RestartName.ALWAYS)),
+}
 
 
 class Walker:
@@ -94,13 +106,15 @@ class Walker:
     def _new(self) -> Assignment:
         self.made += 1
         name = f"{self.made:032x}"
-        count = self.chance.choice((1, 1, 1, 2))
+        count = self.chance.choice((1, 1, 2))
         names = [name] if count == 1 else [f"{part}{name[1:]}" for part in "ab"]
         volumes = (Attachment(f"v-{self.made}", 1, is_new=True),) if self.chance.random() < 0.4 else ()
         mounts = tuple(MountRequest("/data", volume=volume.volume) for volume in volumes)
         specs = tuple(spec_of(part, *self.chance.choice(_COMMANDS), mounts=mounts) for part in names)
+        specs = (*self._before(name, mounts), *specs) if count > 1 else specs
         desired, run = self.chance.choice(((Desired.RUNNING, 1), (Desired.RUNNING, 1), (Desired.CREATED, 0)))
         nics = tuple(nic_of(f"port-{self.made}-{n}", f"net-{n}", f"eth{n}") for n in range(self.chance.randrange(3)))
+        self.stoppable |= {spec.id for spec in specs if spec.role is Role.SIDECAR}  # they end with the others
         return assignment_of(
             name,
             desired=desired,
@@ -110,6 +124,23 @@ class Walker:
             volumes=volumes,
             restart=self.chance.choice(_POLICIES),
         )
+
+    def _before(self, name: str, mounts: tuple[MountRequest, ...]) -> Iterator[ContainerSpec]:
+        """What begins before the ordinary members of a capsule: init containers that end, sidecars that do not."""
+        for part in "cd"[: self.chance.randrange(3)]:
+            role = self.chance.choice((Role.INIT, Role.SIDECAR))
+            commands, policy = _OF_ROLE[role]
+            command = self.chance.choice(commands)
+            yield spec_of(f"{part}{name[1:]}", *command, role=role, restart=policy, mounts=mounts)
+
+    def _of_one(self, old: Assignment) -> dict[str, Any]:
+        """A change for one ordinary member alone."""
+        mains = [spec.id for spec in old.containers if spec.role is Role.MAIN]
+        name = self.chance.choice(mains)
+        own = old.intent.members.get(name, MemberIntent())
+        asked = self.chance.choice((Desired.STOPPED, Desired.PAUSED, None))
+        run = own.run + self.chance.randrange(2)
+        return {"members": {**old.intent.members, name: MemberIntent(asked, run, self.chance.choice((None, 1.0)))}}
 
     def _changed(self, old: Assignment) -> Assignment:
         """Another intent, whatever the state is: more than the API allows."""
@@ -122,6 +153,7 @@ class Walker:
                 {"desired": Desired.RUNNING, "run": max(now.run, 1)},
                 {"rebuild": now.rebuild + 1},
                 {"desired": Desired.REMOVED, "grace": self.chance.choice((0.0, 5.0))},
+                self._of_one(old),
                 {},
             )
         )
