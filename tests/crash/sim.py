@@ -160,7 +160,15 @@ def _judge_container(assignment: Assignment, name: str, report: Report, containe
         wrong.append("has an old root filesystem")
     if report.failure is not None and report.failed not in (None, name) and container.seen.state not in ALIVE:
         return wrong  # it waited for the one that failed
+    if container.seen.state not in ALIVE and _is_held_up(assignment, report):
+        return wrong
     return wrong + [f"{name[:4]} {what}" for what in _judge_state(intent.desired, intent.run, container.seen)]
+
+
+def _is_held_up(assignment: Assignment, report: Report) -> bool:
+    """Whether an init container that others wait for is paused with the whole."""
+    inits = {spec.id for spec in assignment.containers if spec.role is Role.INIT}
+    return any(one.id in inits and one.state is ContainerState.PAUSED for one in report.containers)
 
 
 def _intent_of(assignment: Assignment, name: str, report: Report) -> Intent:
