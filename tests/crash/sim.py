@@ -186,7 +186,8 @@ def _judge_network(table: Table, assignment: Assignment, is_busy: bool) -> list[
     cards = set(table.network.sandboxes.get(assignment.workload, {}))
     if cards != ({nic.port for nic in assignment.nics} if is_busy else set()):
         return [f"has cards {cards}"]
-    for spec in assignment.containers if is_busy else ():
+    there = [spec for spec in assignment.containers if spec.id in table.world.containers]
+    for spec in there if is_busy else ():
         hosts = tuple(address for address, _ in table.world.containers[spec.id].config.hosts)
         if hosts != tuple(a.address for nic in assignment.nics for a in nic.addresses):
             return [f"knows itself as {hosts}"]

@@ -84,6 +84,7 @@ async def lose(ends: list[int | None], *names: str) -> tuple[Sim, int]:
         mains = (member_of("d" * 32), member_of("e" * 32))
         await sim.table.controller.want(capsule_of(ONE, *inits, sidecar, *mains, auto_heal=True))
         await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
+        await asyncio.sleep(5)  # nobody is half-way through a look
         for name in names:
             sim.table.world.containers.pop(name)
         sim.table.world.starts.clear()

@@ -206,6 +206,44 @@ async def test_a_capsule_that_pulls_many_images_gives_up_one_place_and_not_many(
         assert reconciler._aside == 0
 
 
+async def test_while_one_takes_its_time_to_end_the_others_restart() -> None:
+    async with Table(AgentSettings(restart_base=1, restart_cap=2, restart_reset=1000)) as table:
+        wanted = stubborn(member_of(WEB, "exit-after", "60", "1"))
+        await table.controller.want(wanted)
+        await table.settled(CAPSULE)
+        asked_at = asyncio.get_running_loop().time()
+        wanted = altered(wanted, members={DB: MemberIntent(Desired.STOPPED, grace=1000.0)})
+        await table.controller.want(wanted)
+        await asyncio.sleep(900)
+        assert begun(table).count(WEB) > 10
+        assert table.state(DB) == "running"
+        assert table.world.stops == [DB], "it was asked once"
+        await table.until(lambda: table.state(DB) == "exited", 200)
+        assert abs(asyncio.get_running_loop().time() - asked_at - 1000) < 2, "its time did not begin anew"
+        assert [s for _, s in table.controller.steps].count("stop") <= 1
+
+
+async def test_whoever_is_wanted_again_is_not_killed_for_having_been_asked_to_end() -> None:
+    async with Table() as table:
+        wanted = stubborn(member_of(WEB))
+        await table.controller.want(wanted)
+        await table.settled(CAPSULE)
+        await table.controller.want(altered(wanted, members={DB: MemberIntent(Desired.STOPPED, grace=100.0)}))
+        await asyncio.sleep(10)
+        assert table.state(DB) == "running"
+        await table.controller.want(altered(altered(wanted), members={}))
+        await asyncio.sleep(500)
+        assert (table.state(DB), begun(table).count(DB)) == ("running", 1)
+
+
+async def test_many_members_that_end_at_once_come_to_rest() -> None:
+    async with Table() as table:
+        inits = [init(f"{number:02d}" * 16, "exit", "0") for number in range(20)]
+        await table.controller.want(capsule_of(CAPSULE, *inits, member_of(WEB)))
+        await table.settled(CAPSULE, 10)
+        assert begun(table) == [*(spec.id for spec in inits), WEB]
+
+
 async def test_a_grace_of_hours_ends_when_something_else_is_asked() -> None:
     async with Table() as table:
         wanted = stubborn()

@@ -173,6 +173,18 @@ def test_an_ordinary_member_begins_again_after_its_sidecars() -> None:
     assert told(planned(wanted, log=up(attempt=1), db=down()).steps) == ["start db"]
 
 
+def test_what_has_no_part_in_a_slow_stop_starts_before_it() -> None:
+    halted = altered(capsule(DB, member("web"), restart=ALWAYS), members={"db": MemberIntent(Desired.STOPPED)})
+    early = planned(halted, db=up(), web=down(1))
+    assert told(early.steps) == ["start web"]
+    assert [stop.container for stop in early.stops] == ["db"]
+    assert told(planned(halted, db=up(), web=up(attempt=1)).steps) == ["stop db"]
+    begins = altered(capsule(DB, member("web")), members={"db": MemberIntent(Desired.STOPPED)})
+    assert told(planned(begins, db=up(), web=idle()).steps) == ["start web"]
+    kill = altered(capsule(DB, member("web")), members={"db": MemberIntent(Desired.STOPPED, grace=0.0)})
+    assert told(planned(kill, db=up(), web=idle()).steps) == ["stop db", "start web"]
+
+
 # One of them ---------------------------------------------------------------------------------------------------------
 
 
@@ -196,11 +208,10 @@ def test_what_is_asked_of_one_member_is_done_to_no_other(name: str, own: dict[st
 def test_a_stopped_member_stays_so_and_keeps_nothing_from_its_rest() -> None:
     wanted = altered(capsule(restart=ALWAYS), members={"db": MemberIntent(Desired.STOPPED)})
     assert planned(wanted, **{**ALL_UP, "db": down(143)}).settled
-    waits = planned(
-        altered(capsule(replace(DB, liveness=Probe(port=1)), WEB), members={"db": MemberIntent(Desired.STOPPED)}),
-        db=down(143),
-        web=idle(),
-    )
+    probed = capsule(replace(DB, liveness=Probe(port=1)), WEB)
+    halted = altered(probed, members={"db": MemberIntent(Desired.STOPPED)})
+    assert told(planned(halted, db=down(143), web=idle()).steps) == ["remove_sandbox"]
+    waits = planned(halted, network=False, db=down(143), web=idle())
     assert (waits.steps, waits.settled, waits.failure) == ((), True, None)
 
 

@@ -31,6 +31,7 @@ from krater.agent.steps import (
     container_of,
     groups,
 )
+from krater.agent.stopping import Stops
 from krater.agent.vif.interfaces import Vif
 from krater.clock import Now
 from krater.errors import KraterError, Permanent
@@ -46,12 +47,19 @@ class Interrupted(Exception):
     """The assignment changed during a step that takes long; plan again."""
 
 
+class Deferred(Interrupted):
+    """There is something else to do while a process takes its time to end; that goes on."""
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """The steps of one workload under way. `note` is called when `step` or `progress` changed.
 
     `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failures` are the steps
     that failed, and why. `waiting` is how many of its lanes wait `aside`.
+
+    `news` is set when something happened to one of its containers, and after `patience` seconds something is due: only
+    a graceful stop gives way to that, and is taken up again.
     """
 
     workload: str
@@ -62,6 +70,9 @@ class Work:
     active: list[Step] = field(default_factory=list)
     progress: str | None = None
     failures: list[tuple[Step, BaseException]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    patience: float | None = None
+    is_interrupted: bool = False
     waiting: int = 0
     aside: ExitStack = field(default_factory=ExitStack)
 
@@ -108,6 +119,7 @@ class Executor:
         self._configure = configure
         self._aside = aside
         self._asker = asker
+        self._stops = Stops(runtime)
 
     async def execute(self, work: Work, steps: tuple[Step, ...]) -> None:
         """Take all steps, or raise what the first that failed raised. Lanes under way are let finish first."""
@@ -118,6 +130,14 @@ class Executor:
             await asyncio.gather(*(self._follow(work, lane) for lane in lanes), return_exceptions=True)
             if work.failures:
                 raise work.worst[1]
+
+    async def keep_stops(self, workload: str, stops: tuple[Stop, ...], alive: frozenset[str]) -> None:
+        """Of the stops that are under way, go on with these only."""
+        await self._stops.keep_only(workload, stops, alive)
+
+    async def close(self) -> None:
+        """Let go of what is under way."""
+        await self._stops.close()
 
     async def _follow(self, work: Work, lane: Sequence[Step]) -> None:
         for step in lane:
@@ -139,7 +159,8 @@ class Executor:
         finally:
             work.active.remove(step)
             STEP_SECONDS.labels(step.name).observe(time.perf_counter() - clock)
-            work.events.append(StepEvent(step.name, started, self._now(), error, container_of(step)))
+            if not (work.failures and isinstance(work.failures[-1][1], Deferred)):
+                work.events.append(StepEvent(step.name, started, self._now(), error, container_of(step)))
 
     async def _do(self, work: Work, step: Step) -> None:
         match step:
@@ -155,12 +176,28 @@ class Executor:
                 await self._runtime.start(container, run, attempt, self._observer.path(work.workload))
                 STARTS.inc()
             case Stop(container, grace, reason):
-                with self._waiting(work) if grace > 0 else nullcontext():
+                if grace > 0:
+                    await self._stop_gently(work, step)
+                else:
                     await _unless_changed(work, self._runtime.stop(container, grace, reason))
             case Remove(container):
                 await self._at_length(work, self._runtime.remove(container))
             case _:
                 await self._adjust(step)
+
+    async def _stop_gently(self, work: Work, step: Stop) -> None:
+        stop, loop = self._stops.begin(work.workload, step), asyncio.get_running_loop()
+        changed, news = loop.create_task(work.changed.wait()), loop.create_task(work.news.wait())
+        try:
+            with self._waiting(work):
+                await asyncio.wait({stop, changed, news}, timeout=work.patience, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                stop.result()
+            else:
+                raise Interrupted if changed.done() else Deferred
+        finally:
+            changed.cancel()
+            news.cancel()
 
     @contextmanager
     def _waiting(self, work: Work) -> Iterator[None]:

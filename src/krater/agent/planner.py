@@ -49,10 +49,12 @@ _GRACE_OF_THE_ILL = 10.0
 class Plan:
     """`wait` is the number of seconds after which to look again; `calm` is to be remembered for the next plan.
 
-    `failed` is the container that `failure` is about, None for all.
+    `failed` is the container that `failure` is about, None for all. `stops` are all that are due, also those that come
+    after these steps.
     """
 
     steps: tuple[Step, ...] = ()
+    stops: tuple[Stop, ...] = ()
     settled: bool = False
     gone: bool = False
     wait: float | None = None
@@ -75,6 +77,7 @@ def plan(
         failure, failed = memory.failure, memory.failed
     return Plan(
         steps=tuple(steps),
+        stops=tuple(_stop_of(c) for c in charted if c.stop),
         settled=not steps and not waits and not any(c.queues for c in charted),
         wait=min(waits, default=None),
         failure=failure,
@@ -86,6 +89,8 @@ def plan(
 def _steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]) -> list[Step]:
     """All that is due, in order: an image that cannot be had must cost nobody a container, so those come first."""
     steps: list[Step] = []
+    if early := _before_slow_stops(charted):
+        return [*_network_steps(assignment, seen, charted), *_mount_steps(assignment, seen, charted), *early]
     steps += [_image_of(c.spec) for c in charted if c.remove and c.create]
     steps += [_stop_of(c) for c in reversed(charted) if c.stop]
     steps += [Remove(c.spec.id) for c in reversed(charted) if c.remove]
@@ -102,16 +107,22 @@ def _steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]
     return steps if any(c.busy for c in charted) else [*steps, *_rest(seen)]
 
 
+def _before_slow_stops(charted: list[Course]) -> list[Step]:
+    """A stop may take hours: what has no part in it starts before, and the rest is planned after that."""
+    slow = [c for c in charted if c.stop and _stop_of(c).grace > 0]
+    later = {name for c in slow for name in c.turn.after}
+    ready = [c.start for c in charted if c.start is not None and not c.stop and not c.create] if slow else []
+    return [start for start in ready if start.attempt > 0 or start.container not in later]
+
+
 def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan:
     """Everything goes: the processes gently if there is a grace, and the network after them."""
     grace = 0.0 if assignment is None else assignment.intent.grace
     order = {} if assignment is None else {spec.id: place for place, spec in enumerate(assignment.containers)}
     last_first = sorted(seen.containers.values(), key=lambda c: order.get(c.id, len(order)), reverse=True)
-    steps: list[Step] = []
-    steps += [Stop(c.id, grace) for c in last_first if grace > 0 and c.state in ALIVE]
-    steps += [Remove(c.id) for c in last_first]
-    steps += _rest(seen)
-    return Plan(steps=tuple(steps), settled=not steps, gone=not steps)
+    stops = tuple(Stop(c.id, grace) for c in last_first if grace > 0 and c.state in ALIVE)
+    steps = (*stops, *(Remove(c.id) for c in last_first), *_rest(seen))
+    return Plan(steps=steps, stops=stops, settled=not steps, gone=not steps)
 
 
 def _network_steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]) -> list[Step]:

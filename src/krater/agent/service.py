@@ -103,7 +103,7 @@ class Agent:
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
         self._volume_tasks = VolumeTasks(node, bus, volumes)
         self._reporter = Reporter(node, bus)
-        self._health = HealthChecks(runtime, vif, self._reconciler.wake, self._is_held)
+        self._health = HealthChecks(runtime, vif, self._stir, self._is_held)
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience, settings.largest_image)
         self._uploads = Uploads(runtime)
         self._garbage = ImageGarbage(runtime, self._images, self._images_in_use, directory, _marks(settings))
@@ -123,6 +123,7 @@ class Agent:
             runtime, vif, self._mounting, observer, now, self._configure, self._reconciler.aside, self._asker
         )
         backoff = Backoff(settings.restart_base, settings.restart_cap, settings.restart_reset)
+        self._executor = executor
         self._workloads = Workloads(
             observer, executor, self._reporter, self._health, backoff, now, self._changed, settings.pull_patience
         )
@@ -183,7 +184,14 @@ class Agent:
 
     async def _close(self) -> None:
         """Let go; containers keep running."""
-        closes = (self._archives.close, self._uploads.close, self._runtime.close, self._vif.close, self._volumes.close)
+        closes = (
+            self._executor.close,
+            self._archives.close,
+            self._uploads.close,
+            self._runtime.close,
+            self._vif.close,
+            self._volumes.close,
+        )
         for close in closes:
             try:
                 await close()
@@ -225,6 +233,9 @@ class Agent:
         specs = [spec for assignment in self._workloads.assignments() for spec in assignment.containers]
         return {parse_image(spec.node_image).canonical for spec in specs}
 
+    def _stir(self, workload: str) -> None:
+        self._workloads.stir(workload)
+
     def _changed(self, workload: str) -> None:
         self._names_due.set()
         self._reconciler.wake(workload)
@@ -239,7 +250,7 @@ class Agent:
             try:
                 async for container in self._runtime.events():
                     self._log_reader.stir(container)
-                    self._reconciler.wake(self._workloads.owner(container))
+                    self._workloads.stir(self._workloads.owner(container), container)
             except Exception as problem:
                 _log.warning("the engine's events broke off", reason=str(problem), exc_info=unexpected(problem))
             await asyncio.sleep(_FIRST_PAUSE)

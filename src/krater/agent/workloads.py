@@ -16,10 +16,11 @@ from krater.agent.health import HealthChecks
 from krater.agent.observer import Observer, World
 from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, made_of, plan
 from krater.agent.reporter import Reporter
-from krater.agent.steps import EnsureImage, Remove, container_of
+from krater.agent.steps import EnsureImage, Remove, Stop, container_of
 from krater.clock import Now
 from krater.errors import Conflict, Failed, KraterError, NotFound, Temporary, Unavailable
 from krater.model.assignment import Assignment, Made, ObservedContainer, Report, StepEvent
+from krater.model.order import ALIVE
 from krater.model.workload import Desired
 
 _log = structlog.get_logger(__name__)
@@ -151,13 +152,23 @@ class Workloads:
         if entry is None:
             return None
         try:
-            for _ in range(_MOST_PASSES + _MOST_PASSES_OF_EACH * (len(entry.containers) - 1)):
+            left = _MOST_PASSES + _MOST_PASSES_OF_EACH * (len(entry.containers) - 1)
+            while left > 0:
                 done = await self._pass(entry)
                 if done is not None:
                     return done.wait
+                left -= entry.work is None or not entry.work.is_interrupted
             raise Temporary("The container does not come to rest, though every step succeeded.")
         finally:
             entry.work = None
+
+    def stir(self, workload: str, container: str = "") -> None:
+        """Something happened to one of its containers: nothing else should wait for another one to end."""
+        entry = self._entries.get(workload)
+        work = None if entry is None else entry.work
+        if work is not None and not any(isinstance(s, Stop) and s.container == container for s in work.active):
+            work.news.set()
+        self._wake(workload)
 
     def _turn(self, entry: Entry, assignment: Assignment | None) -> None:
         """Another thing is asked: forget what went wrong with the former, and interrupt what takes long."""
@@ -196,6 +207,8 @@ class Workloads:
             seen = await self._look(entry)
             todo = self._plan(entry, seen)
             entry.calm = todo.calm
+            work.patience = todo.wait
+            await self._executor.keep_stops(entry.workload, todo.stops, _alive(seen))
             if not todo.steps:
                 self._conclude(entry, work, todo)
                 return todo
@@ -203,7 +216,7 @@ class Workloads:
             entry.swept |= {step.container for step in todo.steps if isinstance(step, Remove)}
             entry.trouble = entry.troubled = entry.unserved_since = None
         except Interrupted:
-            return None
+            work.is_interrupted = True
         except Exception as problem:
             await self._judge(entry, work, problem)
         finally:
@@ -296,6 +309,10 @@ class Workloads:
                 made=tuple(entry.made.values()),
             )
         )
+
+
+def _alive(seen: ObservedWorkload) -> frozenset[str]:
+    return frozenset(one.id for one in seen.containers.values() if one.state in ALIVE)
 
 
 def _culprit(work: Work) -> str | None:
