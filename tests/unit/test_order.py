@@ -218,24 +218,30 @@ def asking(name: str, **own: Any) -> Intent:
 
 
 @pytest.mark.parametrize(
-    ("intent", "is_halted", "turn"),
+    ("intent", "db", "is_halted", "turn"),
     [
-        (asking("db", desired=Desired.STOPPED), True, "Waits for db to be healthy, but it is halted."),
-        (asking("db", desired=Desired.PAUSED), True, "Waits for db to be healthy, but it is halted."),
-        (asking("db", run=1), False, "Waits for db to be healthy."),
+        (asking("db", desired=Desired.STOPPED), RUNNING, True, "Waits for db to be healthy, but it is halted."),
+        (asking("db", desired=Desired.PAUSED), PAUSED, True, "Waits for db to be healthy, but it is halted."),
+        (asking("db", desired=Desired.PAUSED), RUNNING, False, "Waits for db to be healthy."),
+        (asking("db", run=1), RUNNING, False, "Waits for db to be healthy."),
     ],
 )
 def test_whoever_waits_for_one_that_its_user_halted_does_not_wait_for_us(
-    intent: Intent, is_halted: bool, turn: str
+    intent: Intent, db: ContainerState, is_halted: bool, turn: str
 ) -> None:
     specs = (
         spec("db", liveness=PROBE),
         spec("web", Role.MAIN, ("db", HEALTHY)),
         spec("last", Role.MAIN, ("web", STARTED)),
     )
-    turns = crew_of(*specs, intent=intent, db=up(health=STARTING)).turns()
+    turns = crew_of(*specs, intent=intent, db=up(state=db, health=STARTING)).turns()
     assert (told(turns["web"]), turns["web"].is_halted) == (turn, is_halted)
     assert turns["last"].is_halted == is_halted
+
+
+def test_what_failed_for_good_dooms_the_rest_although_the_whole_is_paused() -> None:
+    paused = replace(RUN, desired=Desired.PAUSED)
+    assert words(crew_of(*THREE, intent=paused, one=down(4, attempt=2)))["web"] == ONE_FAILED
 
 
 def test_one_that_its_user_stopped_is_no_failure_and_may_have_been_started() -> None:

@@ -139,7 +139,9 @@ class Crew:
             before, one = earlier.get(other.id, NOW), self._of_this_run(other)
             if one is None and before.doom is not None:
                 return Turn(doom=before.doom, culprit=before.culprit, after=after)
-            halts = self.intent.of(other.id).desired is not Desired.RUNNING
+            desired = self.intent.of(other.id).desired
+            is_frozen = one is not None and one.state is ContainerState.PAUSED and desired is Desired.PAUSED
+            halts = is_frozen or desired not in TO_RUN
             doom = None if halts else self._doom(other, condition, missing)
             if doom is not None:
                 return Turn(doom=doom, culprit=other.id, after=after)
