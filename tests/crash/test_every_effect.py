@@ -13,7 +13,7 @@ from krater.model.volume import Attachment, MountRequest
 from krater.model.workload import Desired, MemberIntent, RestartName, RestartPolicy
 from tests.crash.sim import Sim
 from tests.support.agent import altered, assignment_of, nic_of, spec_of
-from tests.support.assigned_capsules import capsule_of, member_of
+from tests.support.crews import capsule_of, member_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 

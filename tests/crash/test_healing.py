@@ -11,7 +11,7 @@ from krater.model.member import Probe, Role
 from krater.model.workload import Desired, Healthcheck, RestartName, RestartPolicy
 from tests.crash.sim import Sim, judge
 from tests.support.agent import altered, assignment_of, spec_of
-from tests.support.assigned_capsules import capsule_of, member_of
+from tests.support.crews import capsule_of, member_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 

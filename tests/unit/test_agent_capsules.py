@@ -12,7 +12,7 @@ from krater.model.assignment import Assignment
 from krater.model.member import Condition, Dependency, Role
 from krater.model.workload import Desired, MemberIntent, RestartName, RestartPolicy
 from tests.support.agent import Table, altered, assignment_of
-from tests.support.assigned_capsules import capsule_of, member_of
+from tests.support.crews import capsule_of, member_of
 
 pytestmark = pytest.mark.looptime
 
