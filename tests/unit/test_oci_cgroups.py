@@ -78,6 +78,14 @@ def test_a_limit_below_what_is_in_use_is_refused_because_the_kernel_would_kill(g
         groups.limit("c", 1, 16)
 
 
+def test_a_limit_that_is_there_already_can_be_set_again_whatever_is_in_use(
+    groups: cgroups.Version2, group: Path
+) -> None:
+    (group / "memory.current").write_text(f"{65 * MIB}\n")  # the kernel lets itself have a little more
+    groups.limit("c", 1, 64)
+    assert (group / "memory.max").read_text() == str(64 * MIB)
+
+
 def test_freezing(groups: cgroups.Version2) -> None:
     assert not groups.frozen("c")
     groups.freeze("c", True)

@@ -215,7 +215,8 @@ class Version2:
     def limit(self, name: str, cpu: float, memory: int, share: float | None = None) -> None:
         """Set new limits; 0 is none. `share` is how many cores it counts for beside others: `cpu`, if not told."""
         group = self._at(name)
-        if memory and _number(_read(f"{group}/memory.current")) > memory * MIB:
+        is_new = memory > 0 and _number(_read(f"{group}/memory.max")) != memory * MIB
+        if is_new and _number(_read(f"{group}/memory.current")) > memory * MIB:
             raise Temporary(f"the container uses more than {memory} MiB of memory now")  # the kernel would kill it
         shares = _shares(cpu if share is None else share)
         try:
