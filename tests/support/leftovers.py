@@ -1,5 +1,6 @@
 """What a Krater left on the machine: asked of the kernel, the disk and the database, never of Krater."""
 
+import os
 import re
 import sqlite3
 import subprocess
@@ -65,8 +66,9 @@ def _namespaces(server: Server) -> list[str]:
 
 
 def _control_groups(server: Server) -> list[str]:
-    groups = Path("/sys/fs/cgroup").glob(f"**/{server.instance}/*")
-    return [f"control group {path}" for path in groups if path.is_dir()]
+    walk = os.walk("/sys/fs/cgroup")  # which passes over groups of others that end meanwhile
+    found = [f"{place}/{name}" for place, names, _ in walk for name in names if Path(place).name == server.instance]
+    return [f"control group {path}" for path in found]
 
 
 def _directories(server: Server) -> list[str]:
