@@ -5,6 +5,7 @@ Not run, because it is not about containers: `zun help`, `zun bash-completion`.
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,7 @@ ZUN = {
     ),
     "test_services.py::test_zun_services": "service-disable service-enable service-force-down service-list",
     "test_services.py::delete": "service-delete",
+    "test_capsules.py::test_zun_capsules": "capsule-create capsule-list capsule-describe capsule-delete",
 }
 
 OPENSTACK = {
@@ -72,6 +74,12 @@ OPENSTACK = {
     "test_services.py::delete": ("service delete",),
 }  # fmt: skip
 
+OPENSTACK_CAPSULES = {
+    "test_capsules.py::test_openstack_capsules": (
+        "capsule create", "capsule list", "capsule show", "capsule delete",
+    ),
+}  # fmt: skip
+
 # Commands that the clients break, with the test that shows how, and that the server's half is right.
 BROKEN_ZUN = {
     "top": "test_broken_commands.py::test_top",  # print of Python 2
@@ -84,21 +92,19 @@ BROKEN_OPENSTACK = {
 
 # Floating addresses: the command asks Neutron alone, never the server of the Container API.
 NEUTRON = {"add floating ip", "remove floating ip"}
-# Capsules have tests of their own.
-CAPSULES_ZUN = {"capsule-create", "capsule-delete", "capsule-describe", "capsule-list"}
-CAPSULES_OPENSTACK = {"capsule create", "capsule delete", "capsule list", "capsule show"}
 ABOUT_ITSELF = {"help", "bash-completion"}
 
 
-# The container and service tests of zun-tempest-plugin, by the beginning of their ids. One there is two tests.
+# The tests of zun-tempest-plugin, by the beginning of their ids. One there is two tests.
 TEMPEST = (
     "b8946b8c b3e307d4 0dd13c28 cef53a56 ef69c9e7 a2152d78 c32f93e3 8fc7fec1 cfa24356 f181eeda f55dbe0d 2bc86759 "
     "956e9944 7a947d75 df7b2518 e49231b2 8a4395ff 0c8afb23 c3f02fa0 985c9060 3fa024ef b5f39756 6179a588 c2e54321 "
-    "a0c8843f 8a591ff8 a912ca23 d383f359 b218bea7 142b7716 09638306 dcb0dddb 037d800c 4ea3a2a5 91d8bf98 a04f61f2"
+    "a0c8843f 8a591ff8 a912ca23 d383f359 b218bea7 142b7716 09638306 dcb0dddb 037d800c 4ea3a2a5 91d8bf98 a04f61f2 "
+    "d5c91423 b7e79a0b 8bb22511 3534116a"
 )
 
 
-def covered(table: dict[str, str] | dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+def covered(table: Mapping[str, str | tuple[str, ...]]) -> list[tuple[str, str]]:
     """Each command of a table with its test."""
     return [
         (command, test)
@@ -114,7 +120,7 @@ def functions(file: str) -> dict[str, ast.FunctionDef]:
 
 @pytest.mark.parametrize(
     ("command", "test"),
-    [*covered(ZUN), *covered(OPENSTACK), *BROKEN_ZUN.items(), *BROKEN_OPENSTACK.items()],
+    [*covered(ZUN), *covered(OPENSTACK), *covered(OPENSTACK_CAPSULES), *BROKEN_ZUN.items(), *BROKEN_OPENSTACK.items()],
 )
 def test_the_test_of_a_command_has_its_words(command: str, test: str) -> None:
     file, _, name = test.partition("::")
@@ -127,7 +133,7 @@ def test_every_command_of_zun_is_run_or_said_not_to_be() -> None:
     printed = run(CLIENTS / "zun", "help", environment={"COLUMNS": "100"}).stdout
     subcommands = printed.partition("Positional arguments:")[2].partition("Options:")[0]
     offered = set(re.findall(r"^    ([a-z][a-z-]+)", subcommands, re.MULTILINE))
-    known = {command for command, _ in covered(ZUN)} | {*BROKEN_ZUN} | CAPSULES_ZUN | ABOUT_ITSELF
+    known = {command for command, _ in covered(ZUN)} | {*BROKEN_ZUN} | ABOUT_ITSELF
     assert offered == known
 
 
@@ -136,7 +142,8 @@ def test_every_command_of_openstack_is_run_or_said_not_to_be() -> None:
     printed = run(CLIENTS / "openstack", *words, environment={"PATH": "/usr/bin:/bin"}).stdout
     offered = set(ast.literal_eval(printed.strip()))
     known = {command for command, _ in covered(OPENSTACK)} | {*BROKEN_OPENSTACK} | NEUTRON
-    assert offered == {f"appcontainer {command}" for command in known} | CAPSULES_OPENSTACK
+    capsules = {command for command, _ in covered(OPENSTACK_CAPSULES)}
+    assert offered == {f"appcontainer {command}" for command in known} | capsules
 
 
 def test_every_test_of_tempest_is_retold() -> None:
