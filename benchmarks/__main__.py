@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import bundle, consoles, figures, footprint, kernel, lifecycle, logs, machine, reads
+from benchmarks import bundle, capsules, consoles, figures, footprint, kernel, lifecycle, logs, machine, reads
 from benchmarks.bare import BareEngine
 from benchmarks.contenders import Contender, Unmeasured
 from benchmarks.docker import DockerApi, DockerDaemon, DockerRun
 from benchmarks.krater import Krater
 
-PARTS = ("start", "delete", "exec", "attach", "consoles", "get", "list", "logs", "idle", "memory")
+PARTS = ("start", "delete", "exec", "attach", "consoles", "get", "list", "logs", "idle", "memory", "capsules")
 FORMATS = {"table": figures.as_table, "markdown": figures.as_markdown, "json": figures.as_json}
 AT_ONCE = 20
 
@@ -72,6 +72,8 @@ def _with_engines(report: figures.Report, directory: Path, chosen: argparse.Name
         if {"start", "delete"} & set(chosen.parts):
             turns = [(1, chosen.rounds), (AT_ONCE, chosen.bursts)]
             lifecycle.measure(report, ready, chosen.parts, turns)
+        if "capsules" in chosen.parts:
+            capsules.measure(report, ready, directory, chosen.rounds)
         if "logs" in chosen.parts:
             logs.measure(report, ready, chosen.repeat, chosen.rounds)
         for krater in (one for one in ready if isinstance(one, Krater)):

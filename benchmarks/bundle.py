@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.contenders import COMMAND, CPUS, IMAGE, MEMORY_MIB, PIDS
 
 PROFILE = Path("/usr/share/containers/seccomp.json")
+IMAGE_FILE = "image.tar"
 
 CAPABILITIES = [
     f"CAP_{name}"
@@ -25,7 +26,7 @@ READ_ONLY = ["bus", "fs", "irq", "sys", "sysrq-trigger"]
 
 def write_image(directory: Path) -> Path:
     """The image archive that all contenders run."""
-    path = directory / "image.tar"
+    path = directory / IMAGE_FILE
     maker = Path(__file__).resolve().parent.parent / "tools/busybox_image.py"
     subprocess.run([sys.executable, str(maker), str(path), "--name", IMAGE], check=True)
     return path

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import bundle, figures, lifecycle, load, machine, timestamps
+from benchmarks import bundle, capsules, figures, lifecycle, load, machine, timestamps
 from benchmarks.contenders import Container
 from benchmarks.figures import Check, Report, Row
 
@@ -208,6 +208,19 @@ def test_turns_are_judged_against_each_other_without_the_first(monkeypatch: pyte
     assert rate.checks[0].value == pytest.approx(5)
     assert rows["delete", "4 at once", "krater"].samples == 8
     assert rows["delete", "one at a time", "docker run -d"].checks == ()
+
+
+def test_pairs_are_judged_against_bare_ones_and_pods() -> None:
+    took = {capsules.KRATER: 0.06, capsules.BARE: 0.03, capsules.POD: 0.6}
+    found = Report()
+    capsules.report_pairs(found, {who: capsules.Samples([s] * 3, [s / 2] * 3, 0.3) for who, s in took.items()})
+    started, deleted = found.rows[0], found.rows[3]
+    assert [(c.value, c.is_kept) for c in started.checks] == [(2.0, True), (pytest.approx(0.1), True)]
+    assert [started.value, started.cpu, deleted.value] == pytest.approx([60, 100, 30])
+    assert {row.figure for row in found.rows if row.who == capsules.POD} == {
+        "two containers, start",
+        "two containers, delete",
+    }
 
 
 def test_all_parts_are_measured_unless_some_are_named() -> None:
