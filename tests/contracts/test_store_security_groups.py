@@ -16,7 +16,7 @@ from krater.model.security import (
     exposing_group,
 )
 from krater.store.interfaces import EVERYBODY, Store, Tx
-from tests.support.stores import ANN, BOB, network, port, workload
+from tests.support.stores import ANN, BOB, INVENTORY, T0, network, port, workload
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
 WEB = SecurityGroup("g-web", "p-ann", "web", "for the web", rules=(SecurityRule("r-1", IN, 4, "tcp", 80, 90),))
@@ -151,3 +151,8 @@ async def test_a_node_is_told_of_members_elsewhere_and_nodes_of_changes(store: S
     assert set((await rules(store, "g-2", node="n1"))["g-web"].members) == {held["p-w2"], held["kept"]}
     assert await store.read(lambda tx: tx.security_groups.nodes(["g-2"])) == {"n3"}
     assert await store.read(lambda tx: tx.security_groups.nodes(["g-web"])) == {"n1", "n2", "n3"}
+    assert await store.read(lambda tx: tx.security_groups.other_nodes(["g-web"], "n1")) == set(), "no node is known"
+    for id in ("n1", "n2"):
+        await store.write(lambda tx, id=id: tx.nodes.announce(id, id, "nova", INVENTORY, T0))  # type: ignore[misc]
+    assert await store.read(lambda tx: tx.security_groups.other_nodes(["g-web"], "n1")) == {"n2", "n3"}
+    assert await store.read(lambda tx: tx.security_groups.other_nodes(["g-2"], None)) == {"n3"}

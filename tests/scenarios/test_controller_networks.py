@@ -206,6 +206,38 @@ async def test_nodes_are_told_the_groups_of_their_cards(world: World) -> None:
     assert rule in answer.groups[0].rules
 
 
+async def test_other_nodes_are_told_who_comes_and_goes_also_after_a_restart(world: World) -> None:
+    def join(tx: Tx) -> None:
+        tx.security_groups.join("w1", [tx.security_groups.ensure_default(ANN.project_id).id])
+
+    await world.real.write(join)
+    await world.announce("n2")
+    await world.real.write(lambda tx: tx.nodes.set_disabled("host-n1", True, None))
+    await world.create("w2")
+    await world.settle()
+    row = await world.get("w1")
+    (default,) = row.security_groups
+    await world.real.write(lambda tx: tx.security_groups.join("w2", [default]))
+    told = node_target("n2"), GroupsChanged((default,))
+    world.restart()
+    await wants(world, *row.spec.nets, NetRequest("back"))
+    await world.workloads.reconcile("w1")
+    assert told in world.bus.hints, "an address comes"
+    await wants(world, *row.spec.nets)
+    await world.workloads.reconcile("w1")
+    await world.sync(world.nodes["n1"])
+    world.restart()
+    await world.workloads.reconcile("w1")
+    assert told in world.bus.hints, "an address is free"
+    await world.want("w1", Desired.REMOVED)
+    await world.workloads.reconcile("w1")
+    await world.sync(world.nodes["n1"])
+    world.restart()
+    await world.workloads.reconcile("w1")
+    assert not await world.exists("w1")
+    assert told in world.bus.hints, "all is gone"
+
+
 async def test_a_removed_workload_takes_its_own_group_along(world: World) -> None:
     def expose(tx: Tx) -> None:
         tx.security_groups.add(exposing_group("g-own", ANN.project_id, "w1", [(80, "tcp")]))

@@ -69,7 +69,6 @@ class Workloads:
         self._allocations = allocations
         self._volumes = volumes
         self._now = now
-        self._has_several_nodes = False
 
     async def reconcile(self, id: str) -> float | None:
         """Take the next step for one workload. Returns in how many seconds to look again, None for not by itself."""
@@ -103,17 +102,17 @@ class Workloads:
             await self._free_volumes(workload.id)
         at = self._now()
 
-        def forget(tx: Tx) -> None:
+        def forget(tx: Tx) -> set[str]:
+            concerned = tx.security_groups.other_nodes(workload.security_groups, None)
             for row in tx.workloads.by_ids([workload.id]):
                 tx.departures.add(departures(row, at))
                 tx.quotas.charge(row.project_id, given_back(row), _NO_LIMITS)
                 finish(tx, row, row.intent.generation, None, at)
                 tx.security_groups.leave(row.id)
                 tx.workloads.delete(row.id)
+            return concerned
 
-        await self._store.write(forget)
-        if self._has_several_nodes:
-            await self._tell_others(workload, None)
+        self._tell(await self._store.write(forget), workload)
         return None
 
     async def _give_back(self, id: str) -> None:
@@ -142,11 +141,11 @@ class Workloads:
         except (NoCapacity, Rejected, Permanent) as error:
             return await self._refuse(workload, error)
         placed = Placement(node.id, placement.epoch + 1, nics, cpus=cpus)
-        if not await self._store.write(lambda tx: place(tx, workload, placed)):
+        concerned = await self._store.write(lambda tx: place(tx, workload, placed))
+        if concerned is None:
             return 0.0
         self._hint(node.id, workload.id)
-        if self._has_several_nodes:
-            await self._tell_others(workload, node.id)
+        self._tell(concerned, workload)
         return None
 
     async def _claim(self, workload: Workload) -> tuple[Node, tuple[int, ...]] | None:
@@ -157,7 +156,6 @@ class Workloads:
         homes = await self._volumes.homes(workload.id) if workload.spec.has_mounts else frozenset()
         for _ in range(_ROUNDS):
             capacities = await self._allocations.capacities()
-            self._has_several_nodes = len(capacities) > 1
             try:
                 candidates = self._select(workload, capacities, homes)
             except NoCapacity as refusal:
@@ -201,7 +199,7 @@ class Workloads:
         refused = replace(workload.placement, refusal=error.message, generation=generation, nics=())
 
         def refuse(tx: Tx) -> bool:
-            if not place(tx, workload, refused):
+            if place(tx, workload, refused) is None:
                 return False
             finish(tx, workload, generation, error.message, at)
             return True
@@ -242,18 +240,18 @@ class Workloads:
             generation=0 if error is None else generation,
         )
 
-        def write(tx: Tx) -> bool:
-            if not place(tx, workload, wired):
-                return False
-            if error is not None:
+        def write(tx: Tx) -> set[str] | None:
+            concerned = place(tx, workload, wired)
+            if concerned is not None and error is not None:
                 finish(tx, workload, generation, error, at)
-            return True
+            return concerned
 
-        if not await self._store.write(write):  # other networks are asked for by now: no node was told of these ports
+        concerned = await self._store.write(write)
+        if concerned is None:  # other networks are asked for by now: no node was told of these ports
             await self._networks.release(workload.id, sorted(kept - {nic.port for nic in before}))
             return 0.0
         self._hint(node, workload.id)
-        await self._tell_others(workload, node)
+        self._tell(concerned, workload)
         return None
 
     async def _free_ports(self, workload: Workload) -> None:
@@ -263,14 +261,13 @@ class Workloads:
             return
         await self._networks.release(workload.id, leaving)
         free = replace(workload.placement, leaving=())
-        await self._store.write(lambda tx: place(tx, workload, free))
+        concerned = await self._store.write(lambda tx: place(tx, workload, free))
+        self._tell(concerned or set(), workload)
 
-    async def _tell_others(self, workload: Workload, node: str | None) -> None:
-        """Tell other nodes that rules name the groups of this one, whose addresses come or go."""
-        groups = workload.security_groups
-        nodes = await self._store.read(lambda tx: tx.security_groups.nodes(groups))
-        for other in sorted(nodes - {node}):
-            self._bus.hint(node_target(other), GroupsChanged(groups))
+    def _tell(self, nodes: set[str], workload: Workload) -> None:
+        """Tell nodes whose rules name the groups of this one that its addresses came or went."""
+        for node in sorted(nodes):
+            self._bus.hint(node_target(node), GroupsChanged(workload.security_groups))
 
     def _hint(self, node: str, id: str) -> None:
         self._bus.hint(node_target(node), WorkloadChanged(id))
@@ -290,13 +287,16 @@ def look(tx: Tx, id: str) -> Seen | None:
         return Seen(workload, None)
 
 
-def place(tx: Tx, workload: Workload, placement: Placement) -> bool:
-    """Write a placement, unless the workload has changed since it was read: then there is something else to do."""
+def place(tx: Tx, workload: Workload, placement: Placement) -> set[str] | None:
+    """Write a placement, unless the workload has changed since it was read: then there is something else to do.
+
+    None then, else the other nodes whose rules name what it is in, as they are at this moment.
+    """
     rows = tx.workloads.by_ids([workload.id])
     if not rows or rows[0].placement != workload.placement or rows[0].intent != workload.intent or is_going(rows[0]):
-        return False
+        return None
     tx.workloads.place(workload.id, placement)
-    return True
+    return tx.security_groups.other_nodes(workload.security_groups, placement.node)
 
 
 def given_back(workload: Workload) -> Usage:

@@ -56,3 +56,7 @@ class SecurityGroups(Protocol):
     def nodes(self, groups: Iterable[str]) -> set[str]:
         """Nodes that have members of these groups, or of groups whose rules name them."""
         ...
+
+    def other_nodes(self, groups: Iterable[str], node: str | None) -> set[str]:
+        """Those besides `node`, which has the card that comes or goes. Where there is one node there are none."""
+        ...

@@ -18,7 +18,7 @@ from krater.model.security import (
 )
 from krater.store.interfaces import EVERYBODY, Scope
 from krater.store.sql.link import Link
-from krater.store.sql.tables import addresses, ports, workloads
+from krater.store.sql.tables import addresses, nodes, ports, workloads
 from krater.store.sql.tables import security_groups as t
 from krater.store.sql.tables import security_members as members
 from krater.store.sql.tables import security_rules as rules
@@ -65,6 +65,8 @@ _NODES = (
     .distinct()
 )
 _SOMEWHERE_ELSE = select(workloads.c.id).where(workloads.c.node != bindparam("here")).limit(1)
+
+_TWO_NODES = select(nodes.c.id).limit(2)
 
 
 class SqlSecurityGroups:
@@ -190,6 +192,12 @@ class SqlSecurityGroups:
         for part in _chunks(list(changed)):
             changed |= {row[0] for row in self._link.rows(_NAMING, {"some": part})}
         return {row[0] for part in _chunks(changed) for row in self._link.rows(_NODES, {"some": part})}
+
+    def other_nodes(self, groups: Iterable[str], node: str | None) -> set[str]:
+        """Where something changes besides."""
+        if len(self._link.rows(_TWO_NODES)) < 2:
+            return set()
+        return self.nodes(groups) - {node}
 
     def _groups(self, conditions: Sequence[ColumnElement[bool]]) -> Sequence[SecurityGroup]:
         rows = self._link.rows(select(*_GROUP).where(*conditions).order_by(t.c.seq))
