@@ -181,7 +181,7 @@ async def test_a_wanted_address_is_given_and_then_taken(subject: Subject) -> Non
     assert [address.address for address in nic.addresses] == ["10.99.0.4"]
     await refused(subject.networks.resolve(ANN, asks), Conflict)
     await refused(subject.networks.ensure_ports("w2", ANN.project_id, nets), Conflict)
-    assert await subject.networks.list_owned() == {"w1"}
+    assert await subject.networks.list_owned() == {"w1": {nic.port}}
 
 
 async def test_a_full_network_is_no_capacity_and_leaves_nothing(subject: Subject) -> None:
@@ -198,10 +198,10 @@ async def test_release_deletes_own_ports_frees_the_users_and_is_idempotent(subje
     await subject.add_network(network("a"))
     await subject.add_port(Port("p1", "a", ANN.project_id, "", (), owned=False))
     nets = await subject.networks.resolve(ANN, [NetAsk(port="p1"), NetAsk("a")])
-    await subject.networks.ensure_ports("w1", ANN.project_id, nets)
-    assert await subject.networks.list_owned() == {"w1"}
+    nics = await subject.networks.ensure_ports("w1", ANN.project_id, nets)
+    assert await subject.networks.list_owned() == {"w1": {nic.port for nic in nics}}
     for _ in range(2):
         await subject.networks.release("w1")
-        assert await subject.networks.list_owned() == set()
+        assert await subject.networks.list_owned() == {}
     assert (await subject.networks.resolve(ANN, [NetAsk(port="p1")]))[0].port == "p1"
     await subject.networks.release("never was")

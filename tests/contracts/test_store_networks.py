@@ -247,11 +247,11 @@ class TestPorts:
         await given(store, port("brought", "n-red", device="w1", owned=False))
         await given(store, port("other", "n-red", device="w2"))
         await given(store, port("free", "n-red"))
-        assert await store.read(lambda tx: tx.networks.devices()) == {"w1", "w2"}
+        assert await store.read(lambda tx: tx.networks.held()) == {"w1": {"made", "brought"}, "w2": {"other"}}
         for device in ("w1", "w1", "none", ""):
             await store.write(lambda tx, device=device: tx.networks.release(device))  # type: ignore[misc]
         assert {(p.id, p.device) for p in await ports(store)} == {("brought", ""), ("other", "w2"), ("free", "")}
-        assert await store.read(lambda tx: tx.networks.devices()) == {"w2"}
+        assert await store.read(lambda tx: tx.networks.held()) == {"w2": {"other"}}
         assert len({a for p in await ports(store) for a in addresses(p)}) == 3
 
     async def test_no_two_get_the_same_address_at_once(self, store: Store) -> None:

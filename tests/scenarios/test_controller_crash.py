@@ -98,7 +98,7 @@ async def judge(world: World, node: FakeNode, *, stays: bool) -> None:
     assert await world.real.read(lambda tx: tx.workloads.unfinished()) == []
     unfinished = [a.action for a in (await world.actions("w1")).values() if a.finish_time is None]
     assert unfinished == []
-    ports = await world.real.read(lambda tx: len(tx.networks.devices()))
+    ports = await world.real.read(lambda tx: len(tx.networks.held()))
     assert ports == len(kept)
 
 

@@ -151,6 +151,42 @@ async def test_ports_that_a_death_left_behind_go_with_the_next_change(world: Wor
     assert await held(world) == set()
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_ports_that_a_death_left_behind_are_given_back_if_nothing_changes(world: World, is_stopped: bool) -> None:
+    mine = Port("mine", "back", ANN.project_id, "", (), owned=False)
+    await world.real.write(lambda tx: tx.networks.add_port(mine))
+    (first,) = (await world.get("w1")).spec.nets
+    await wants(world, first, NetRequest("back"), NetRequest("back", "mine"))
+    world.store.die_after = world.store.writes + 1
+    with suppress(Killed):
+        await world.workloads.reconcile("w1")
+    world.restart()
+    await wants(world, first)
+    if is_stopped:
+        await world.want("w1", Desired.STOPPED)
+    await world.settle()
+    assert await held(world) == {first.network, "back"}, "no placement was to change, so nobody looked"
+    await world.garbage.collect()
+    assert await held(world) == {first.network, "back"}, "only who looks after the workload knows"
+    await world.workloads.reconcile("w1")
+    assert await held(world) == {first.network}
+    assert [port.id for port in await world.real.read(lambda tx: tx.networks.ports(EVERYBODY))][-1:] == ["mine"]
+
+
+async def test_ports_that_are_just_being_named_are_not_given_back(world: World) -> None:
+    (first,) = (await world.get("w1")).spec.nets
+    await wants(world, first, NetRequest("back"))
+    world.store.die_after = world.store.writes + 1
+    with suppress(Killed):
+        await world.workloads.reconcile("w1")
+    world.restart()
+    await world.garbage.collect()
+    for _ in range(2):
+        await world.workloads.reconcile("w1")
+        assert await networks(world) == [first.network, "back"]
+        assert await held(world) == {first.network, "back"}
+
+
 async def test_a_port_that_came_back_while_it_was_given_back_is_not_given_back_again(world: World) -> None:
     (first,) = (await world.get("w1")).spec.nets
     port = Port("mine", "back", ANN.project_id, "", (), owned=False)

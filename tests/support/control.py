@@ -159,7 +159,8 @@ class World:
         self.watcher = Nodes(self.store, down_after, now, self.woken.append)
         self.endpoint = Endpoint(self.store, self.bus, self.watcher, now, self.woken.append)
         keep = settings.controller.keep_actions
-        self.garbage = Garbage(self.store, self.networks, self.allocations, self.volumes, keep, keep, now)
+        suspect = self.workloads.suspect
+        self.garbage = Garbage(self.store, self.networks, self.allocations, self.volumes, keep, keep, now, suspect)
 
     # The API's writes -------------------------------------------------------------------------------------------------
 
@@ -245,7 +246,7 @@ class World:
 
     async def held(self) -> tuple[set[str], set[str]]:
         """Workloads with claims, workloads with ports."""
-        return await self.real.read(lambda tx: (tx.allocations.owners(), tx.networks.devices()))
+        return await self.real.read(lambda tx: (tx.allocations.owners(), set(tx.networks.held())))
 
     async def stored_volumes(self) -> dict[str, Volume]:
         """All volumes, by id."""

@@ -161,8 +161,8 @@ class Networks(Protocol):
     async def release(self, workload: str, only: Sequence[str] | None = None) -> None:
         """Delete the ports made for the workload (`only` these), free the user's own. Idempotent."""
 
-    async def list_owned(self) -> set[str]:
-        """Workloads that hold ports: for garbage collection."""
+    async def list_owned(self) -> dict[str, set[str]]:
+        """Ports by the workload that holds them: for garbage collection."""
         ...
 
 

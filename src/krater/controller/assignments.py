@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from krater.model.assignment import Assignment
+from krater.model.assignment import Assignment, Placement
 from krater.model.image import DEFAULT_DOMAIN, parse_image
 from krater.model.network import are_wired
 from krater.model.volume import Attachment, Volume
@@ -14,6 +14,11 @@ from krater.store.interfaces import Workload
 def is_going(workload: Workload) -> bool:
     """Whether it is to be removed: by its user, or by the controller of its own accord."""
     return workload.intent.desired is Desired.REMOVED or workload.removal is not None
+
+
+def named_ports(placement: Placement) -> set[str]:
+    """The ports that its node was told of, or is about to be."""
+    return {nic.port for nic in placement.nics} | set(placement.leaving)
 
 
 def is_wired(workload: Workload) -> bool:

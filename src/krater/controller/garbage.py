@@ -4,13 +4,14 @@ The order of steps in `workloads.py` leaves nothing behind, whatever is killed w
 help: two controllers at once, a database restored from yesterday, an adapter's own mistakes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import timedelta
 
 import structlog
 
 from krater.clock import Now
 from krater.cloud.interfaces import Allocations, Networks, Volumes
+from krater.controller.assignments import named_ports
 from krater.controller.volumes import forget_on_lost_nodes
 from krater.errors import Conflict
 from krater.model.node import Capacity
@@ -20,8 +21,15 @@ from krater.store.interfaces import Store, Tx, Workload
 _log = structlog.get_logger(__name__)
 
 
+Suspect = Callable[[str, Set[str]], None]
+
+
 class Garbage:
-    """Collects in passes; what is nobody's is released when the pass before found it so too."""
+    """Collects in passes; what is nobody's is released when the pass before found it so too.
+
+    `suspect` is told of ports that a workload holds and no placement names. It may be that they are just about to be
+    named, which only whoever looks after that workload, one look at a time, can tell.
+    """
 
     def __init__(
         self,
@@ -32,6 +40,7 @@ class Garbage:
         keep_actions: float,
         keep_logs: float,
         now: Now,
+        suspect: Suspect,
     ) -> None:
         self._store = store
         self._networks = networks
@@ -40,23 +49,28 @@ class Garbage:
         self._keep_actions = timedelta(seconds=keep_actions)
         self._keep_logs = timedelta(seconds=keep_logs)
         self._now = now
+        self._suspect = suspect
         self._suspects: set[str] = set()
 
     async def collect(self) -> None:
         """One pass."""
-        await self._release_orphans()
+        await self._release_unowned()
         await self._mend_claims()
         await self._store.write(forget_on_lost_nodes)
         now = self._now()
         await self._store.write(lambda tx: tx.actions.prune(now - self._keep_actions))
         await self._store.write(lambda tx: tx.departures.prune(now - self._keep_logs))
 
-    async def _release_orphans(self) -> None:
+    async def _release_unowned(self) -> None:
         # Owners first: a workload's row is older than what it holds, so one that is missing now is gone.
-        owners = await self._networks.list_owned() | await self._allocations.list_owned()
-        owners |= await self._volumes.list_owned()
-        known = await self._store.read(lambda tx: {w.id for w in tx.workloads.by_ids(sorted(owners))})
-        orphans = owners - known
+        ports = await self._networks.list_owned()
+        owners = ports.keys() | await self._allocations.list_owned() | await self._volumes.list_owned()
+        known = await self._store.read(lambda tx: {w.id: w for w in tx.workloads.by_ids(sorted(owners))})
+        for row in known.values():
+            unnamed = ports.get(row.id, set()) - named_ports(row.placement)
+            if unnamed and row.placement.node is not None:
+                self._suspect(row.id, unnamed)
+        orphans = owners - known.keys()
         for id in sorted(orphans & self._suspects):
             _log.warning("releasing what a workload left behind", workload=id)
             await self._networks.release(id)

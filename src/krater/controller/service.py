@@ -1,7 +1,7 @@
 """The controller role: what it is made of and the loops it runs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set
 
 import structlog
 
@@ -55,7 +55,7 @@ class Controller:
         )
         self._nodes = Nodes(store, own.node_down_after, now, self.reconciler.wake)
         keep = own.keep_actions, settings.agent.keep_logs
-        self._garbage = Garbage(store, networks, allocations, volumes, *keep, now)
+        self._garbage = Garbage(store, networks, allocations, volumes, *keep, now, self._suspect)
         registries = settings.registries
         self._endpoint = Endpoint(store, bus, self._nodes, now, self.reconciler.wake, registries.default)
         self._logins = Logins(store, vault, registries)
@@ -68,6 +68,10 @@ class Controller:
             loops.create_task(repeat("nodes", self._nodes.watch, self._watch_every), name="controller-nodes")
             every = self._resync * _COLLECT_EVERY_RESYNCS
             loops.create_task(repeat("garbage", self._garbage.collect, every), name="controller-garbage")
+
+    def _suspect(self, id: str, ports: Set[str]) -> None:
+        self._workloads.suspect(id, ports)
+        self.reconciler.wake(id)
 
     async def _unfinished(self) -> Iterable[str]:
         return await self._store.read(lambda tx: tx.workloads.unfinished())

@@ -12,6 +12,7 @@ being killed between any two of them costs a repetition:
                                          that were taken off a network, once the node has said that they are out
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import structlog
@@ -21,7 +22,7 @@ from krater.bus.messages import GroupsChanged, VolumesChanged, WorkloadChanged
 from krater.clock import Now
 from krater.cloud.interfaces import Allocations, Networks, Volumes
 from krater.config import Settings
-from krater.controller.assignments import is_going, is_wired
+from krater.controller.assignments import is_going, is_wired, named_ports
 from krater.controller.histories import finish
 from krater.controller.reports import departures
 from krater.controller.scheduler.filters import Ask
@@ -69,9 +70,15 @@ class Workloads:
         self._allocations = allocations
         self._volumes = volumes
         self._now = now
+        self._unnamed: dict[str, Set[str]] = {}
+
+    def suspect(self, id: str, ports: Set[str]) -> None:
+        """Have the next look at a workload give back these ports of its, if no placement names them then."""
+        self._unnamed[id] = ports
 
     async def reconcile(self, id: str) -> float | None:
         """Take the next step for one workload. Returns in how many seconds to look again, None for not by itself."""
+        unnamed = self._unnamed.pop(id, frozenset())
         seen = await self._store.read(lambda tx: look(tx, id))
         if seen is None:
             return None
@@ -85,6 +92,9 @@ class Workloads:
         self._hint(workload.placement.node, id)
         await self._keep_claim(workload, workload.placement.node)
         await self._free_ports(workload)
+        if lost := unnamed - named_ports(workload.placement):  # of a wiring that was cut short and is not wanted now
+            _log.warning("releasing ports that nobody was told of", workload=id, ports=sorted(lost))
+            await self._networks.release(id, sorted(lost))
         return None
 
     # Going ------------------------------------------------------------------------------------------------------------

@@ -323,8 +323,8 @@ class Networks(Protocol):
     def delete_port(self, scope: Scope, id: str) -> None:
         """NotFound; Conflict while in use."""
 
-    def devices(self) -> set[str]:
-        """Workloads that hold ports."""
+    def held(self) -> dict[str, set[str]]:
+        """Ports by the workload that holds them."""
         ...
 
     def free_subnet(self, pool: str, prefix: int) -> Subnet:

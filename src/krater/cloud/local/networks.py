@@ -51,9 +51,9 @@ class LocalNetworks:
         """Delete the ports made for the workload, free the user's own."""
         await self._store.write(lambda tx: tx.networks.release(workload, only))
 
-    async def list_owned(self) -> set[str]:
-        """Workloads that hold ports."""
-        return await self._store.read(lambda tx: tx.networks.devices())
+    async def list_owned(self) -> dict[str, set[str]]:
+        """Ports by the workload that holds them."""
+        return await self._store.read(lambda tx: tx.networks.held())
 
     def _ensure_default(self, tx: Tx, project: str) -> Network:
         found = default_network(tx, project)

@@ -53,7 +53,7 @@ _MAC = select(ports.c.id).where(ports.c.mac == bindparam("wanted"))
 _CHANGE_PORT = update(ports).where(ports.c.id == bindparam("wanted"))
 _FREE = update(ports).where(ports.c.device == bindparam("wanted"), ports.c.owned == 0)
 _DELETE_OWNED = delete(ports).where(ports.c.device == bindparam("wanted"), ports.c.owned == 1)
-_DEVICES = select(ports.c.device).where(ports.c.device != "").distinct()
+_HELD = select(ports.c.device, ports.c.id).where(ports.c.device != "")
 
 
 class SqlNetworks:
@@ -175,9 +175,12 @@ class SqlNetworks:
             raise Conflict(f"The port {id} is in use.")
         self._link.run(delete(ports).where(ports.c.id == id))
 
-    def devices(self) -> set[str]:
-        """Workloads that hold ports."""
-        return {row[0] for row in self._link.rows(_DEVICES)}
+    def held(self) -> dict[str, set[str]]:
+        """Ports by workload."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for device, port in self._link.rows(_HELD):
+            found[device].add(port)
+        return dict(found)
 
     def free_subnet(self, pool: str, prefix: int) -> Subnet:
         """The first range of the pool that overlaps none."""
