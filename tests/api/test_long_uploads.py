@@ -1,43 +1,13 @@
 """A body that whoever serves it lets take its time: as long as something comes."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
-from starlette.types import Receive, Scope, Send
 
 from krater.api import connections
-from krater.api.connections import PATIENCE, BoundedConnection
+from tests.support.front import listening
 
 pytestmark = pytest.mark.thorough
-
-
-@asynccontextmanager
-async def listening() -> AsyncIterator[int]:
-    """Something that is patient with PUT, and with nothing else."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "PUT":
-            scope["extensions"][PATIENCE]["allow"]()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            if not message.get("more_body"):
-                break
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
-
-    config = uvicorn.Config(app, http=BoundedConnection, lifespan="off", log_config=None)
-    config.load()
-    loop, state = asyncio.get_running_loop(), uvicorn.Server(config).server_state
-    server = await loop.create_server(lambda: BoundedConnection(config, state, {}), "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def trickled(method: str, port: int, pieces: int) -> bytes:
@@ -63,15 +33,15 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_long_upload_goes_on_while_something_comes() -> None:
-    async with listening() as port:
+    async with listening("PUT") as port:
         assert await trickled("PUT", port, 40) == b"HTTP/1.1 204"
 
 
 async def test_others_must_be_whole_in_time() -> None:
-    async with listening() as port:
+    async with listening("PUT") as port:
         assert await trickled("POST", port, 40) == b""
 
 
 async def test_an_upload_that_stops_loses_its_connection() -> None:
-    async with listening() as port:
+    async with listening("PUT") as port:
         assert await trickled("PUT", port, 20) == b""

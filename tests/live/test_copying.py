@@ -1,6 +1,5 @@
 """`krater cp` against a real Krater with real containers: both ways, in bounded memory, and after a kill."""
 
-import contextlib
 import io
 import os
 import subprocess
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from krater.client import NotNow
 from tests.support.archives import files, hostile, opened
 from tests.support.asking import admin_of, forget_peak, peak_memory
 from tests.support.containers import ends_up, remove_all, running
@@ -196,13 +194,6 @@ def is_jail(process: int) -> bool:
         return False
 
 
-def answers(server: Server, container: str) -> bool:
-    """Whether its node can be asked: not while the engine of a Krater that has just been started is not open yet."""
-    with contextlib.suppress(NotNow):
-        return inside(server, container, "echo yes").strip() == "yes"
-    return False
-
-
 def test_a_kill_in_the_middle_leaves_no_process_and_nothing_half_done() -> None:
     with serving() as server:
         box = running(server, name="box")
@@ -220,7 +211,7 @@ def test_a_kill_in_the_middle_leaves_no_process_and_nothing_half_done() -> None:
         upload.stdin.close()
         upload.wait()
         server.start()
-        eventually(lambda: answers(server, box), what="the engine being open again")
+        server.reached(box)
         assert ".part" not in inside(server, box, "ls -a /tmp")
         server.krater("cp", "box:/etc/hostname", f"{server.directory}/hostname")
         remove_all(server)

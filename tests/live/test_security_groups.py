@@ -1,6 +1,5 @@
 """Security groups and attachments of real containers: real packets, and `kill -9` in between."""
 
-import contextlib
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from krater.client import Client, Conflict, NotNow
+from krater.client import Client, Conflict
 from krater.client.answers import Container
 from tests.support.networks import has_guards, is_root, links_left
 from tests.support.server import Server, eventually, serving
@@ -179,15 +178,7 @@ def started_again(server: Server, container: Container) -> Client:
     """Killed, started, and with its engine open: until then a node has no answer."""
     server.kill()
     server.start()
-    client = server.client()
-
-    def answers() -> bool:
-        with contextlib.suppress(NotNow):
-            return client.containers.execute(container["uuid"], ["true"])["exit_code"] == 0
-        return False
-
-    eventually(answers, what="the node answering")
-    return client
+    return server.reached(container["uuid"])
 
 
 def _has_cards(client: Client, count: int) -> bool:

@@ -3,16 +3,13 @@
 import asyncio
 import base64
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
-import uvicorn
-from starlette.types import Receive, Scope, Send
 
 from krater.api import connections
-from krater.api.connections import BoundedConnection
 from tests.support.api import World
+from tests.support.front import listening
 from tests.support.server import Server, serving
 
 
@@ -53,24 +50,6 @@ def test_a_guesser_cannot_pretend_to_come_from_elsewhere(door: Server) -> None:
 def test_no_authorization_header_is_an_inner_error(door: Server, value: bytes) -> None:
     answer = asked(door, b"GET /v1/containers HTTP/1.1", b"Authorization: " + value)
     assert answer.startswith(b"http/1.1 401 "), answer
-
-
-@asynccontextmanager
-async def listening() -> AsyncIterator[int]:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
-
-    config = uvicorn.Config(app, http=BoundedConnection, lifespan="off", log_config=None)
-    config.load()
-    loop, state = asyncio.get_running_loop(), uvicorn.Server(config).server_state
-    server = await loop.create_server(lambda: BoundedConnection(config, state, {}), "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"])

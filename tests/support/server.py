@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from krater.client import Client, find_access
+from krater.client import Client, NotNow, find_access
 
 T = TypeVar("T")
 
@@ -101,6 +101,18 @@ class Server:
         assert self.child is not None
         self.child.send_signal(signal.SIGKILL)
         self.child.wait()
+
+    def reached(self, container: str) -> Client:
+        """Wait until a container's node can be asked: not while the engine of a Krater just started is not open yet."""
+        client = self.client()
+
+        def answers() -> bool:
+            with contextlib.suppress(NotNow):
+                return client.containers.execute(container, ["true"])["exit_code"] == 0
+            return False
+
+        eventually(answers, what="the node answering")
+        return client
 
     def stop(self) -> int:
         """Ask it to end; its exit code."""
