@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from krater.cli.arguments import complete_images, format_option, no_wait_option
-from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.connection import pass_client
+from krater.cli.failures import FAILED, complain
 from krater.cli.progress import Progress
+from krater.cli.several import Several
 from krater.cli.tables import Column, show_json, show_table
 from krater.cli.words import short_id, size
-from krater.client import ApiError, Client, Conflict, InvalidRequest, NotAllowed, NotAuthenticated, NotFound
+from krater.client import Client, Conflict, InvalidRequest, NotAllowed, NotFound
 from krater.client.answers import Image
 from krater.client.states import is_id
 
@@ -127,25 +128,19 @@ def rmi(client: Client, images: tuple[str, ...], host: str | None) -> int:
     there: Sequence[Image] = ()
     with contextlib.suppress(NotAllowed):  # users have their own only
         there = [image for image in client.images.list() if host in (None, image["host"])]
-    code = 0
+    several = Several()
     for text in images:
         if host is None and (own := _remove_own(client, text)):
             print(own, flush=True)
             continue
         found = matching(there, text)
         if not found:
-            complain(f"There is no image {text}." if host is None else f"{host} has no image {text}.")
-            code = FAILED
+            several.fails(f"There is no image {text}." if host is None else f"{host} has no image {text}.")
         for image in found:
-            try:
+            with several.one():
                 client.images.delete(image["uuid"])
                 print(image["uuid"], flush=True)
-            except NotAuthenticated:
-                raise
-            except ApiError as error:
-                report(error, access_of(click.get_current_context()))
-                code = FAILED
-    return code
+    return several.code
 
 
 def _remove_own(client: Client, text: str) -> str:

@@ -10,11 +10,11 @@ from typing import TypeVar
 import click
 
 from krater.cli.arguments import containers_argument, no_wait_option
-from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.connection import pass_client
 from krater.cli.progress import Progress
+from krater.cli.several import Several
 from krater.cli.words import name_of, progress_words, trouble
-from krater.client import ApiError, Client, NotAuthenticated, NotFound, is_settled
+from krater.client import Client, NotFound, is_settled
 from krater.client.answers import Container
 
 PATIENCE = 300.0
@@ -107,17 +107,11 @@ def _each(
     client: Client, texts: Sequence[str], act: Callable[[str], None], wanted: Sequence[str], no_wait: bool
 ) -> int:
     """Ask for all, then wait for all, so that ten take as long as one. A failure does not keep the others from it."""
-    asked, code = [], 0
+    asked, several = [], Several()
     for text in texts:
-        try:
+        with several.one():
             container = client.containers.find(text)
             act(container["uuid"])
-        except NotAuthenticated:
-            raise
-        except ApiError as error:
-            report(error, access_of(click.get_current_context()))
-            code = FAILED
-        else:
             asked.append(container)
     with Progress() as progress:
         for container in asked:
@@ -126,9 +120,8 @@ def _each(
             if no_wait or (ended is not None and ended["status"] in wanted):
                 print(name_of(container), flush=True)
             else:
-                complain(trouble(ended, name_of(container)))
-                code = FAILED
-    return code
+                several.fails(trouble(ended, name_of(container)))
+    return several.code
 
 
 def settled(

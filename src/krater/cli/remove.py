@@ -1,16 +1,17 @@
 """`krater rm`."""
 
 import time
+from contextlib import suppress
 
 import click
 
 from krater.cli.arguments import containers_argument, no_wait_option
-from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.connection import pass_client
 from krater.cli.lifecycle import settled
 from krater.cli.progress import Progress
+from krater.cli.several import Several
 from krater.cli.words import name_of, progress_words
-from krater.client import ApiError, Client, Conflict, NotAllowed, NotAuthenticated, NotFound
+from krater.client import Client, Conflict, NotAllowed, NotFound
 from krater.client.answers import Container
 
 PATIENCE = 120.0
@@ -25,21 +26,11 @@ PLAIN = ("Created", "Stopped", "Error", "Deleted", "Dead")
 @pass_client
 def rm(client: Client, containers: tuple[str, ...], force: bool, no_wait: bool) -> int:
     """Remove containers and wait until they are gone."""
-    asked, code = [], 0
+    asked, several = [], Several()
     for text in containers:
-        try:
+        with several.one(), suppress(*[NotFound] if force else []):  # then "gone already" is as good as gone
             container = client.containers.find(text)
             remove(client, container, force=force)
-        except NotAuthenticated:
-            raise
-        except NotFound as error:
-            if not force:  # with it, "gone already" is as good as gone
-                report(error, access_of(click.get_current_context()))
-                code = FAILED
-        except ApiError as error:
-            report(error, access_of(click.get_current_context()))
-            code = FAILED
-        else:
             asked.append(container)
     with Progress() as progress:
         for container in asked:
@@ -49,9 +40,8 @@ def rm(client: Client, containers: tuple[str, ...], force: bool, no_wait: bool) 
                 print(container["name"], flush=True)
             else:
                 words = progress_words(last)
-                complain(f"{container['name']} is not gone yet ({words}); Krater goes on removing it.")
-                code = FAILED
-    return code
+                several.fails(f"{container['name']} is not gone yet ({words}); Krater goes on removing it.")
+    return several.code
 
 
 def remove(client: Client, container: Container, *, force: bool) -> None:

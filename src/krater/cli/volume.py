@@ -3,12 +3,12 @@
 import click
 
 from krater.cli.arguments import disk, format_option, no_wait_option
-from krater.cli.connection import access_of, client_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.connection import client_of, pass_client
 from krater.cli.progress import Progress
+from krater.cli.several import Several
 from krater.cli.tables import Column, show_json, show_panel, show_table
 from krater.cli.words import short_id
-from krater.client import ApiError, Client, NotAuthenticated, NotSettled
+from krater.client import Client, NotSettled
 from krater.client.answers import Volume
 
 _COLORS = {"error": "red", "deleting": "grey"}
@@ -95,17 +95,11 @@ def resize(client: Client, name: str, size: int, form: str) -> None:
 @pass_client
 def rm(client: Client, names: tuple[str, ...], no_wait: bool) -> int:
     """Remove volumes that no container uses, with all that is in them, and wait until they are gone."""
-    asked, code = [], 0
+    asked, several = [], Several()
     for name in names:
-        try:
+        with several.one():
             found = client.volumes.show(name)
             client.volumes.delete(found["uuid"])
-        except NotAuthenticated:
-            raise
-        except ApiError as error:
-            report(error, access_of(click.get_current_context()))
-            code = FAILED
-        else:
             asked.append((name, found["uuid"]))
     with Progress() as progress:
         for name, uuid in asked:
@@ -115,12 +109,11 @@ def rm(client: Client, names: tuple[str, ...], no_wait: bool) -> int:
                     client.volumes.wait_gone(uuid)
             except NotSettled as error:
                 progress.clear()
-                complain(f"{name} is not gone yet; Krater goes on removing it. {error}")
-                code = FAILED
+                several.fails(f"{name} is not gone yet; Krater goes on removing it. {error}")
             else:
                 progress.clear()
                 print(name, flush=True)
-    return code
+    return several.code
 
 
 def _say(made: Volume, form: str) -> None:
