@@ -9,7 +9,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks import bundle, capsules, consoles, figures, footprint, kernel, lifecycle, logs, machine, reads
@@ -19,7 +21,14 @@ from benchmarks.docker import DockerApi, DockerDaemon, DockerRun
 from benchmarks.krater import Krater
 
 PARTS = ("start", "delete", "exec", "attach", "consoles", "get", "list", "logs", "idle", "memory", "capsules")
+# Seconds that each may have, several times what it needs: a machine that is so busy measures nothing.
+LIMITS = {
+    **{"exec": 60, "attach": 60, "logs": 120, "consoles": 120, "start": 150, "delete": 100},
+    **{"idle": 150, "memory": 150, "get": 120, "list": 120, "capsules": 150},
+}
 FORMATS = {"table": figures.as_table, "markdown": figures.as_markdown, "json": figures.as_json}
+CONTENDERS = ("krater", "bare", "docker")
+CONTESTED = frozenset({"start", "delete", "idle", "memory"})  # in which all contenders take part
 AT_ONCE = 20
 
 
@@ -31,9 +40,7 @@ def _arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--bursts", type=int, default=4, help=f"turns of {AT_ONCE} at once (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one load on the API (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, help="how often each load is repeated (%(default)s)")
-    parser.add_argument(
-        "--without", action="append", default=[], choices=("krater", "bare", "docker"), help="leave a contender out"
-    )
+    parser.add_argument("--without", action="append", default=[], choices=CONTENDERS, help="leave a contender out")
     chosen = parser.parse_args(words)
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
@@ -49,7 +56,13 @@ def _contenders(directory: Path, chosen: argparse.Namespace) -> list[Contender]:
         "bare": [BareEngine(directory, image, at_once=AT_ONCE)],
         "docker": [DockerRun(daemon, at_once=AT_ONCE), DockerApi(daemon, at_once=AT_ONCE)],
     }
-    return [one for name, contenders in found.items() if name not in chosen.without for one in contenders]
+    return [one for name in _wanted(chosen) for one in found[name]]
+
+
+def _wanted(chosen: argparse.Namespace) -> list[str]:
+    """The contenders that some part needs and that are not left out."""
+    names = CONTENDERS if CONTESTED & set(chosen.parts) else ("krater",)
+    return [name for name in names if name not in chosen.without]
 
 
 def _opened(report: figures.Report, contenders: Sequence[Contender]) -> list[Contender]:
@@ -65,22 +78,48 @@ def _opened(report: figures.Report, contenders: Sequence[Contender]) -> list[Con
     return ready
 
 
+class Turns:
+    """The parts one after the other: each bounded in time, told at once, and no reason for the others to be missed."""
+
+    def __init__(self, report: figures.Report, parts: Sequence[str]) -> None:
+        self._report = report
+        self._parts = frozenset(parts)
+
+    def take(self, parts: Sequence[str], measure: Callable[[], None]) -> None:
+        """Measure these parts, if any was asked for."""
+        name, known = " and ".join(part for part in parts if part in self._parts), len(self._report.rows)
+        if not name:
+            return
+        began = time.monotonic()
+        try:
+            with machine.within(sum(LIMITS[part] for part in parts if part in self._parts)):
+                measure()
+        except (Unmeasured, machine.TookTooLong) as reason:
+            self._report.note(f"krater: {name}: not measured: {reason}")
+        except Exception as error:
+            traceback.print_exc()
+            self._report.note(f"krater: {name}: not measured: {error!r}")
+        for row in self._report.rows[known:]:
+            machine.say(figures.as_line(row))
+        machine.say(f"{name}: took {time.monotonic() - began:.0f} s")
+
+
 def _with_engines(report: figures.Report, directory: Path, chosen: argparse.Namespace) -> None:
     contenders = _contenders(directory, chosen)
+    turns, parts = Turns(report, chosen.parts), chosen.parts
     try:
         ready = _opened(report, contenders)
-        if {"start", "delete"} & set(chosen.parts):
-            turns = [(1, chosen.rounds), (AT_ONCE, chosen.bursts)]
-            lifecycle.measure(report, ready, chosen.parts, turns)
-        if "capsules" in chosen.parts:
-            capsules.measure(report, ready, directory, chosen.rounds)
-        if "logs" in chosen.parts:
-            logs.measure(report, ready, chosen.repeat, chosen.rounds)
+        rounds = [(1, chosen.rounds), (AT_ONCE, chosen.bursts)]
+        turns.take(("start", "delete"), partial(lifecycle.measure, report, ready, parts, rounds))
+        # One Docker is enough here: its two contenders share a daemon.
+        few = [one for one in ready if not isinstance(one, DockerApi)]
+        turns.take(("idle", "memory"), partial(footprint.measure, report, few, parts))
+        turns.take(("capsules",), partial(capsules.measure, report, ready, directory, chosen.rounds))
         for krater in (one for one in ready if isinstance(one, Krater)):
-            consoles.measure(report, krater, chosen.parts, chosen.rounds)
-        if {"idle", "memory"} & set(chosen.parts):
-            # One Docker is enough here: its two contenders share a daemon.
-            footprint.measure(report, [one for one in ready if not isinstance(one, DockerApi)], chosen.parts)
+            turns.take(("exec",), partial(consoles.measure_exec, report, krater, chosen.rounds))
+            turns.take(("attach",), partial(consoles.measure_attach, report, krater))
+            turns.take(("logs",), partial(logs.measure, report, krater, chosen.repeat, chosen.rounds))
+            turns.take(("consoles",), partial(consoles.measure_idle, report, krater))
         _explain(report, ready)
     finally:
         for contender in reversed(contenders):
@@ -120,20 +159,19 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, _end)
     report = figures.Report()
-    load = os.getloadavg()[0]
+    before = os.getloadavg()[0]
     report.note(
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, Linux {platform.release()}, load before {load:.1f};"
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, Linux {platform.release()}, load before {before:.1f};"
         " contenders took turns; times are medians; CPU each is of the whole machine for one container."
     )
     directory = Path(tempfile.mkdtemp(prefix="krb"))
     try:
         if set(chosen.parts) - {"get", "list"}:
             _with_engines(report, directory, chosen)
-        if {"get", "list"} & set(chosen.parts) and "krater" not in chosen.without:
-            try:
-                reads.measure(report, directory, chosen.parts, chosen.repeat, chosen.seconds)
-            except Unmeasured as reason:
-                report.note(f"krater: get and list not measured: {reason}")
+        if "krater" not in chosen.without:
+            turns = Turns(report, chosen.parts)
+            load = chosen.repeat, chosen.seconds
+            turns.take(("get", "list"), partial(reads.measure, report, directory, chosen.parts, *load))
     finally:
         _remove(directory)
     report.rows.sort(key=lambda row: PARTS.index(row.part))

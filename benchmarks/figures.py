@@ -80,6 +80,12 @@ def ratio_checks(
     return [Check(f" x {what}", value / reference, bound, at_most) for what, reference, bound in bounds if reference]
 
 
+def as_line(row: Row) -> str:
+    """One row by itself, to be told as soon as it is found."""
+    part, figure, who, value, p95, _, bound = as_cells(row)
+    return "; ".join(text for text in (f"{part}, {figure}: {who} {value}", p95 and f"p95 {p95}", bound) if text)
+
+
 HEADINGS = ("part", "figure", "who", "value", "p95", "CPU each", "bound")
 
 

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_BEGAN = time.monotonic()
 TICKS = os.sysconf("SC_CLK_TCK")
 CGROUPS = Path("/sys/fs/cgroup")
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -18,7 +20,27 @@ APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600")
 
 def say(text: str) -> None:
     """A line of progress, on stderr: stdout is for the result."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    print(f"bench {time.monotonic() - _BEGAN:4.0f} s: {text}", file=sys.stderr, flush=True)
+
+
+class TookTooLong(Exception):
+    """A part had more time than it may have; the others want their turn."""
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raises TookTooLong in whatever the main thread does or waits for when the time is over."""
+
+    def over(_number: int, _frame: object) -> None:
+        raise TookTooLong(f"not done within {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def ensure_package(package: str, program: str) -> str | None:

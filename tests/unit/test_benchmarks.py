@@ -1,6 +1,7 @@
 """The parts of the benchmarks that do not measure: what they make of what they measured."""
 
 import json
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -228,3 +229,40 @@ def test_all_parts_are_measured_unless_some_are_named() -> None:
     assert command._arguments(["get", "idle"]).parts == ["get", "idle"]
     with pytest.raises(SystemExit):
         command._arguments(["everything"])
+
+
+def test_a_part_that_fails_or_takes_too_long_is_noted_and_the_next_has_its_turn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "LIMITS", {"exec": 0.05, "logs": 60, "attach": 60})
+    found = Report()
+    turns = command.Turns(found, ["exec", "logs", "attach"])
+
+    def hangs() -> None:
+        found.rows.append(Row("exec", "half", "krater", 1.0, "ms"))
+        time.sleep(60)
+
+    def fails() -> None:
+        raise ValueError("what nobody thought of")
+
+    turns.take(("exec",), hangs)
+    turns.take(("logs",), fails)
+    turns.take(("attach",), lambda: found.rows.append(report().rows[0]))
+    turns.take(("memory",), fails)
+    assert [row.part for row in found.rows] == ["exec", "start"]
+    assert found.notes == [
+        "krater: exec: not measured: not done within 0.05 seconds",
+        "krater: logs: not measured: ValueError('what nobody thought of')",
+    ]
+    told = capsys.readouterr().err
+    assert "exec, half: krater 1 ms\n" in told
+    assert "start, one at a time: krater 45.1 ms; p95 60 ms; 1.90 x bare (≤ 3) ok\n" in told
+
+
+def test_only_who_is_needed_is_started() -> None:
+    def names(*words: str) -> list[str]:
+        return command._wanted(command._arguments(words))
+
+    assert names("exec", "logs", "attach", "consoles") == ["krater"]
+    assert names("exec", "start", "--without", "docker") == ["krater", "bare"]
+    assert names("exec", "--without", "krater") == []
