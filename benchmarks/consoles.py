@@ -121,7 +121,6 @@ def _rate(krater: Krater, container: str) -> float:
         while (took := time.monotonic() - began) < SECONDS:
             message = client.recv(PATIENCE)
             got += len(message) - 1 if message[0] == STDOUT else 0
-        client.socket.shutdown(socket.SHUT_RDWR)
     return got / took
 
 

@@ -20,6 +20,8 @@ from benchmarks.contenders import COMMAND, CPUS, IMAGE, MEMORY_MIB, PATIENCE, Co
 MICROVERSION = "container 1.40"
 PROGRAM = Path(sys.executable).with_name("krater")
 
+HUNG_UP_AFTER = 3.0  # seconds: the server lets nobody keep a connection who says nothing
+
 # Nothing here makes Krater faster: the limits of one project and one machine are lifted, and its places are its own.
 SETTINGS = {
     "quota.containers": "-1",
@@ -119,7 +121,7 @@ class KraterServer:
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         """One request on this thread's connection: status and body."""
         connection = getattr(self._local, "connection", None)
-        if connection is None:
+        if connection is None or time.monotonic() - self._local.used > HUNG_UP_AFTER:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
             self._local.connection = connection
         headers = {"OpenStack-API-Version": MICROVERSION, "Content-Type": "application/json", **self.headers}
@@ -131,6 +133,8 @@ class KraterServer:
             connection.close()
             self._local.connection = None
             raise error if isinstance(error, OSError) else OSError(str(error)) from error
+        finally:
+            self._local.used = time.monotonic()
 
     def want(self, method: str, path: str, body: object = None) -> Any:
         """The decoded answer of a request that must go well."""
