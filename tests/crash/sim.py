@@ -14,7 +14,7 @@ from krater.config import AgentSettings
 from krater.errors import Unavailable
 from krater.model.assignment import Assignment, ContainerState, ObservedContainer, Report
 from krater.model.member import Role
-from krater.model.workload import Desired, Intent, RestartName
+from krater.model.workload import Desired, Intent, Resources, RestartName
 from tests.support.agent import Table, loop_now
 
 SETTINGS = AgentSettings(
@@ -146,6 +146,9 @@ def _judge_one(table: Table, assignment: Assignment) -> list[str]:
     wrong: list[str] = []
     for name, container in found.items():
         wrong += ["is not there"] if container is None else _judge_container(assignment, name, report, container)
+    for spec in assignment.containers:
+        seen = found[spec.id]
+        wrong += _judge_limits(spec.limit, seen.seen) if seen is not None else []
     is_busy = any(c is not None and c.seen.state in ALIVE for c in found.values())
     return wrong + _judge_network(table, assignment, is_busy) + _judge_mounts(table, assignment, is_busy)
 
@@ -180,6 +183,11 @@ def _intent_of(assignment: Assignment, name: str, report: Report) -> Intent:
     if roles[name] is Role.SIDECAR and is_over and is_wanted:
         return replace(intent, desired=Desired.STOPPED)
     return intent
+
+
+def _judge_limits(limit: Resources, seen: ObservedContainer) -> list[str]:
+    has = seen.cpu, seen.memory
+    return [f"has limits {has}"] if seen.state in ALIVE and has != (limit.cpu, limit.memory) else []
 
 
 def _judge_network(table: Table, assignment: Assignment, is_busy: bool) -> list[str]:

@@ -10,9 +10,9 @@ import pytest
 
 from krater.model.member import Condition, Dependency, Role
 from krater.model.volume import Attachment, MountRequest
-from krater.model.workload import Desired, MemberIntent, RestartName, RestartPolicy
+from krater.model.workload import Desired, MemberIntent, Resources, RestartName, RestartPolicy
 from tests.crash.sim import Sim
-from tests.support.agent import altered, assignment_of, nic_of, spec_of
+from tests.support.agent import altered, assignment_of, nic_of, resized, spec_of
 from tests.support.crews import capsule_of, member_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
@@ -63,7 +63,7 @@ def _init(name: str, *command: str) -> Any:
 BACK = nic_of("port-back", "net-2", "eth1", 77)
 GUARDED = replace(BACK, groups=("web",))
 
-# Each story is a first assignment and the intents that follow, with other `nics` where there are any.
+# Each story is a first assignment and the intents that follow, with other `nics` and `limits` where there are any.
 STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "run": (lambda: assignment_of(ONE), []),
     "create": (lambda: assignment_of(ONE, desired=Desired.CREATED, run=0), []),
@@ -82,6 +82,14 @@ STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "networks while it is down": (
         lambda: assignment_of(ONE),
         [{"desired": STOPPED}, {"nics": (GUARDED,)}, {"desired": RUNNING, "run": 2}],
+    ),
+    "resize": (
+        lambda: assignment_of(ONE, containers=(spec_of(ONE), spec_of("b" * 32))),
+        [{"limits": Resources(0.5, 32)}, {"desired": PAUSED}, {"limits": Resources(2.0, 96)}, {"desired": RUNNING}],
+    ),
+    "resize while it is down": (
+        lambda: assignment_of(ONE),
+        [{"desired": STOPPED}, {"limits": Resources(2.0, 96)}, {"desired": RUNNING, "run": 2}],
     ),
     "restart": (
         lambda: assignment_of(ONE, "exit-after", "3", "1", restart=RestartPolicy(RestartName.ON_FAILURE, 2)),
@@ -121,7 +129,8 @@ async def tell(name: str, ends: list[int | None]) -> tuple[int, int]:
         for intent in intents:
             await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
             changes = dict(intent)
-            wanted = altered(replace(wanted, nics=changes.pop("nics", wanted.nics)), **changes)
+            wanted = replace(wanted, nics=changes.pop("nics", wanted.nics))
+            wanted = altered(resized(wanted, changes.pop("limits", None)), **changes)
             await sim.table.controller.want(wanted)
         await asyncio.sleep(_LONG_ENOUGH)
         effects = sim.life.effects

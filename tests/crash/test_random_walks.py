@@ -14,9 +14,9 @@ import pytest
 from krater.model.assignment import Assignment, ContainerState
 from krater.model.member import Role
 from krater.model.volume import Attachment, MountRequest
-from krater.model.workload import ContainerSpec, Desired, MemberIntent, RestartName, RestartPolicy
+from krater.model.workload import ContainerSpec, Desired, MemberIntent, Resources, RestartName, RestartPolicy
 from tests.crash.sim import SETTINGS, Sim
-from tests.support.agent import altered, assignment_of, nic_of, spec_of
+from tests.support.agent import altered, assignment_of, nic_of, resized, spec_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
@@ -161,6 +161,8 @@ class Walker:
         new = altered(old, **change)
         if not change and self.chance.random() < 0.5:
             new = replace(new, nics=new.nics[1:])
+        elif not change:
+            new = resized(new, Resources(self.chance.choice((0.5, 2.0)), self.chance.choice((32, 96))))
         return replace(new, epoch=new.epoch + 1) if self.chance.random() < 0.1 else new
 
 

@@ -93,6 +93,13 @@ def altered(assignment: Assignment, **intent: Any) -> Assignment:
     return replace(assignment, intent=newer)
 
 
+def resized(assignment: Assignment, limits: Resources | None) -> Assignment:
+    """The same with other limits for each container; None for those they have."""
+    if limits is None:
+        return assignment
+    return replace(assignment, containers=tuple(replace(spec, resources=limits) for spec in assignment.containers))
+
+
 class StandIn:
     """What a controller is to a node, in memory. `is_down` makes it unreachable; `announced` counts."""
 
