@@ -1,7 +1,8 @@
 """What nobody should have to do: giving back what no workload holds any more, and forgetting old history.
 
 The order of steps in `workloads.py` leaves nothing behind, whatever is killed when. This is for what no order can
-help: two controllers at once, a database restored from yesterday, an adapter's own mistakes.
+help: a network attached, and taken off again before a crash was got over; two controllers at once; a database restored
+from yesterday; an adapter's own mistakes.
 """
 
 from collections.abc import Callable, Sequence, Set
