@@ -4,7 +4,7 @@ import click
 
 from krater.cli.arguments import container_argument, format_option
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, safe, show_json, show_panel, show_table
+from krater.cli.tables import Column, safe, show_json, show_panel, show_rows, show_table
 from krater.cli.words import moment, took
 from krater.client import Client, NotFound
 from krater.client.answers import Action, Event
@@ -48,7 +48,7 @@ def actions(client: Client, container: str, request: str | None, form: str) -> N
             raise
     if request is None:
         found = client.containers.actions(container)
-        show_json(found) if form == "json" else show_table(found, ACTIONS)
+        show_rows(found, ACTIONS, form)
         return
     one = client.containers.action(container, request)
     show_json(one) if form == "json" else show_action(one)

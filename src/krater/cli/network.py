@@ -7,7 +7,7 @@ import click
 from krater.cli.arguments import container_argument, format_option
 from krater.cli.connection import pass_client
 from krater.cli.failures import FAILED, complain
-from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.tables import Column, show_json, show_panel, show_rows
 from krater.cli.words import short_id
 from krater.client import Client
 from krater.client.answers import Network, Port
@@ -52,7 +52,7 @@ def network() -> None:
 def ls(client: Client, form: str) -> None:
     """List the project's networks, and those shared with it."""
     found = client.networks.list()
-    show_json(found) if form == "json" else show_table(found, _NETWORKS)
+    show_rows(found, _NETWORKS, form)
 
 
 @network.command()
@@ -153,7 +153,7 @@ def port() -> None:
 def list_ports(client: Client, form: str) -> None:
     """List ports, those of containers as well."""
     found: list[Port] = client.ports.list()
-    show_json(found) if form == "json" else show_table(found, _PORTS)
+    show_rows(found, _PORTS, form)
 
 
 @port.command("create")

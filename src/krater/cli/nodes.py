@@ -4,7 +4,7 @@ import click
 
 from krater.cli.arguments import format_option
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, show_json, show_table
+from krater.cli.tables import Column, show_rows
 from krater.cli.words import mebibytes, moment
 from krater.client import Client
 from krater.client.answers import Service
@@ -43,7 +43,7 @@ SERVICES = (
 def hosts(client: Client, form: str) -> None:
     """List the hosts that run containers: what is claimed of them, and what they have."""
     found = client.hosts.list()
-    show_json(found) if form == "json" else show_table(found, HOSTS)
+    show_rows(found, HOSTS, form)
 
 
 @click.command()
@@ -52,7 +52,7 @@ def hosts(client: Client, form: str) -> None:
 def services(client: Client, form: str) -> None:
     """List Krater's services on hosts, and whether they report."""
     found = client.services.list()
-    show_json(found) if form == "json" else show_table(found, SERVICES)
+    show_rows(found, SERVICES, form)
 
 
 @click.command()
@@ -61,4 +61,4 @@ def services(client: Client, form: str) -> None:
 def zones(client: Client, form: str) -> None:
     """List availability zones, for `krater run --zone`."""
     found = client.availability_zones.list()
-    show_json(found) if form == "json" else show_table(found, (Column("ZONE", lambda zone: zone),))
+    show_rows(found, (Column("ZONE", lambda zone: zone),), form)

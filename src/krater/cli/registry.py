@@ -7,7 +7,7 @@ import click
 
 from krater.cli.arguments import format_option
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.tables import Column, show_json, show_panel, show_rows
 from krater.cli.words import short_id
 from krater.client import Client
 from krater.client.answers import Registry
@@ -49,7 +49,7 @@ def create(client: Client, domain: str, name: str | None, username: str | None, 
 def ls(client: Client, all_projects: bool, form: str) -> None:
     """List the project's registries."""
     found = client.registries.list(all_projects=all_projects)
-    show_json(found) if form == "json" else show_table(found, _COLUMNS)
+    show_rows(found, _COLUMNS, form)
 
 
 @registry.command()

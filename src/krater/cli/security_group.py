@@ -4,7 +4,7 @@ import click
 
 from krater.cli.arguments import format_option
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.tables import Column, show_json, show_panel, show_rows, show_table
 from krater.cli.words import short_id
 from krater.client import Client
 from krater.client.answers import SecurityRule
@@ -55,7 +55,7 @@ def security_group() -> None:
 def ls(client: Client, form: str) -> None:
     """List the project's groups."""
     found = client.security_groups.list()
-    show_json(found) if form == "json" else show_table(found, _GROUPS)
+    show_rows(found, _GROUPS, form)
 
 
 @security_group.command()

@@ -152,6 +152,11 @@ def show_table(rows: Sequence[Any], columns: Sequence[Column]) -> None:
     print("\n".join(table(rows, columns, terminal_width(sys.stdout), colored=is_colored(sys.stdout))))
 
 
+def show_rows(rows: Sequence[Any], columns: Sequence[Column], form: str) -> None:
+    """Print them as JSON when `form` says so, else as a table."""
+    show_json(rows) if form == "json" else show_table(rows, columns)
+
+
 def show_panel(pairs: Iterable[tuple[str, str | Sequence[str]]]) -> None:
     """Print a panel."""
     print("\n".join(panel(pairs, terminal_width(sys.stdout))))

@@ -6,7 +6,7 @@ from krater.cli.arguments import disk, format_option, no_wait_option
 from krater.cli.connection import client_of, pass_client
 from krater.cli.progress import Progress
 from krater.cli.several import Several
-from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.tables import Column, show_json, show_panel, show_rows
 from krater.cli.words import short_id
 from krater.client import Client, NotSettled
 from krater.client.answers import Volume
@@ -43,7 +43,7 @@ def volume() -> None:
 def ls(client: Client, form: str) -> None:
     """List the project's volumes. Those without a name go with their container."""
     found = client.volumes.list()
-    show_json(found) if form == "json" else show_table(found, _VOLUMES)
+    show_rows(found, _VOLUMES, form)
 
 
 @volume.command()
