@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from krater.bus.interfaces import node_target
-from krater.bus.messages import Resize, Stats, StatsAnswer
+from krater.bus.messages import Resize, Stats
+from krater.model.reading import Reading
 from tests.support.api import NODE, World
 
 
@@ -178,8 +179,8 @@ async def test_administrators_share_networks_with_all_projects(world: World) -> 
 async def test_memory_is_not_taken_from_under_a_running_container(world: World) -> None:
     container = await world.running(memory=512)
 
-    async def stats(_: Stats) -> StatsAnswer:
-        return StatsAnswer(0.0, 300 << 20, 512 << 20, 0, 0, 0, 0)
+    async def stats(_: Stats) -> Reading:
+        return Reading(0.0, 300 << 20, 512 << 20, 0, 0, 0, 0)
 
     async def resize(_: Resize) -> None:
         return None

@@ -32,7 +32,6 @@ from krater.bus.messages import (
     ResizeTerminal,
     Signal,
     Stats,
-    StatsAnswer,
     Top,
     TopAnswer,
     VolumesChanged,
@@ -51,6 +50,7 @@ from krater.errors import KraterError, Unauthenticated
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.frames import Opened
 from krater.model.node import Inventory
+from krater.model.reading import Reading
 from krater.model.workload import Desired
 from krater.store.interfaces import EVERYBODY, Workload
 from krater.store.sql import SqlStore
@@ -211,7 +211,7 @@ class FakeAgent:
             Exec: ExecAnswer(b"hello\n\xff", 3, truncated=False),
             Logs: LogsAnswer(b"line\n", truncated=False, cursor=""),
             Top: TopAnswer(("PID", "CMD"), (("1", "sleep 1000000"),)),
-            Stats: StatsAnswer(12.345, 10 << 20, 64 << 20, 1, 2, 3, 4),
+            Stats: Reading(12.345, 10 << 20, 64 << 20, 1, 2, 3, 4),
             Signal: None,
             Resize: None,
             PackFiles: PackAnswer("session", FileStat("motd", 3, 0o644, "2026-01-31T12:00:00Z", "")),

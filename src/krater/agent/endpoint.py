@@ -23,7 +23,6 @@ from krater.bus.messages import (
     ResizeTerminal,
     Signal,
     Stats,
-    StatsAnswer,
     Top,
     TopAnswer,
     VolumesChanged,
@@ -32,6 +31,7 @@ from krater.bus.messages import (
 from krater.errors import Conflict, NotFound, Unavailable
 from krater.model.assignment import ContainerState
 from krater.model.frames import Opened
+from krater.model.reading import Reading
 
 Answer = TypeVar("Answer")
 
@@ -107,18 +107,9 @@ class Endpoint:
         table = await self._engine.top(message.container, message.ps_args)
         return TopAnswer(table.titles, table.rows)
 
-    async def _stats(self, message: Stats) -> StatsAnswer:
+    async def _stats(self, message: Stats) -> Reading:
         await self._require(message.container, ContainerState.RUNNING, ContainerState.PAUSED)
-        found = await self._engine.stats(message.container)
-        return StatsAnswer(
-            cpu_percent=found.cpu_percent,
-            memory_used=found.memory_used,
-            memory_limit=found.memory_limit,
-            block_read=found.block_read,
-            block_written=found.block_written,
-            net_received=found.net_received,
-            net_sent=found.net_sent,
-        )
+        return await self._engine.stats(message.container)
 
     async def _signal(self, message: Signal) -> None:
         await self._require(message.container)

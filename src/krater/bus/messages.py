@@ -6,6 +6,7 @@ from krater.bus.interfaces import Request
 from krater.model.assignment import Assignment, NodeImage, Report
 from krater.model.frames import Opened
 from krater.model.node import Inventory
+from krater.model.reading import Reading
 from krater.model.registry import Login
 from krater.model.security import GroupRules
 
@@ -286,20 +287,7 @@ class Top(Request[TopAnswer]):
 
 
 @dataclass(frozen=True, slots=True)
-class StatsAnswer:
-    """One reading: per cent of one core, bytes for the rest."""
-
-    cpu_percent: float
-    memory_used: int
-    memory_limit: int
-    block_read: int
-    block_written: int
-    net_received: int
-    net_sent: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stats(Request[StatsAnswer]):
+class Stats(Request[Reading]):
     """Read a container's use of resources."""
 
     container: str

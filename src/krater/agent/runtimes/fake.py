@@ -25,13 +25,13 @@ from krater.agent.runtimes.interfaces import (
     ProcessTable,
     Progress,
     PushTarget,
-    Stats,
     Stream,
 )
 from krater.clock import Now, utc_now
 from krater.errors import Conflict, Invalid, NotFound, Permanent, Temporary
 from krater.model.assignment import ContainerState, NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
+from krater.model.reading import Reading
 from krater.model.workload import PullPolicy
 
 __all__ = ["FakeContainer", "FakeEngineWorld", "FakeRuntime", "Hook", "no_hook"]
@@ -295,11 +295,11 @@ class FakeRuntime:
         argv = " ".join((*found.seen.entrypoint, *found.seen.command))
         return ProcessTable(("PID", "USER", "TIME", "COMMAND"), ((str(found.seen.pid), "root", "0:00", argv),))
 
-    async def stats(self, container: str) -> Stats:
+    async def stats(self, container: str) -> Reading:
         """Always a little."""
         found = self._running(container)
         limit = found.memory_limit
-        return Stats(1.0, min(4 << 20, limit), limit, 0, 0, 0, 0)
+        return Reading(1.0, min(4 << 20, limit), limit, 0, 0, 0, 0)
 
     async def pack(self, container: str, path: str, limit: int) -> FakePacked:
         """From a tree in memory."""

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from krater.model.assignment import NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
+from krater.model.reading import Reading
 from krater.model.registry import Login
 from krater.model.workload import ContainerSpec, PullPolicy
 
@@ -103,19 +104,6 @@ class ExecResult:
     output: bytes
     exit_code: int
     truncated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """One reading of a container. `cpu_percent` is of one core since the reading before; bytes are since its start."""
-
-    cpu_percent: float
-    memory_used: int
-    memory_limit: int
-    block_read: int
-    block_written: int
-    net_received: int
-    net_sent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +326,7 @@ class Console(Protocol):
     async def top(self, container: str, ps_args: str) -> ProcessTable:
         """Its processes. Invalid when `ps` does not like the arguments."""
 
-    async def stats(self, container: str) -> Stats:
+    async def stats(self, container: str) -> Reading:
         """Its use of resources."""
 
     async def pack(self, container: str, path: str, limit: int) -> ArchiveReader:

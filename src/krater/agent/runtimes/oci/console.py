@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import msgspec
 
-from krater.agent.runtimes.interfaces import ExecResult, ProcessTable, Stats
+from krater.agent.runtimes.interfaces import ExecResult, ProcessTable
 from krater.agent.runtimes.oci import ps
 from krater.agent.runtimes.oci.cgroups import MIB, Cgroups, Usage
 from krater.agent.runtimes.oci.layout import ContainerPaths
@@ -22,6 +22,7 @@ from krater.agent.runtimes.oci.processes import Identity, send_signal
 from krater.agent.runtimes.oci.programs import Program, started
 from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord
 from krater.errors import Conflict, Invalid, NotFound, Temporary, Unsupported
+from krater.model.reading import Reading
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
@@ -116,7 +117,7 @@ class LiveConsole:
             program.kill()
         return ps.table(program.output.decode(errors="replace"))
 
-    async def stats(self, container: str) -> Stats:
+    async def stats(self, container: str) -> Reading:
         """Its use of resources since the reading before, or since a moment ago."""
         running = self.running(container)
         process, cgroup, group = running.process, running.record.cgroup, running.record.config.group
@@ -128,7 +129,7 @@ class LiveConsole:
         usage, (received, sent) = await self._with.threads.run(self._read, cgroup, process)
         now = time.monotonic()
         self._readings[container] = (process, now, usage.cpu)
-        return Stats(
+        return Reading(
             cpu_percent=max(0.0, (usage.cpu - earlier[2]) / 1e7 / max(now - earlier[1], 1e-3)),
             memory_used=usage.memory,
             memory_limit=_smallest(usage.memory_limit, group.memory * MIB if group is not None else 0),

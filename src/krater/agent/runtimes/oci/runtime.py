@@ -29,7 +29,6 @@ from krater.agent.runtimes.interfaces import (
     ProcessTable,
     Progress,
     PushTarget,
-    Stats,
     Stream,
 )
 from krater.agent.runtimes.oci import attaching, bundle, executing, mounts, seccomp, spec
@@ -58,6 +57,7 @@ from krater.agent.runtimes.oci.threads import Threads
 from krater.errors import Failed, Permanent, Temporary, Unavailable
 from krater.model.assignment import NodeImage, ObservedContainer
 from krater.model.image import ImageFacts
+from krater.model.reading import Reading
 from krater.model.registry import RegistryRules
 from krater.model.workload import PullPolicy
 
@@ -323,7 +323,7 @@ class OciRuntime:
         """Its processes."""
         return await self._with.console.top(container, ps_args)
 
-    async def stats(self, container: str) -> Stats:
+    async def stats(self, container: str) -> Reading:
         """Its use of resources."""
         return await self._with.console.stats(container)
 
