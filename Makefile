@@ -23,7 +23,8 @@ run: setup ## run Krater embedded on this machine, in the foreground
 
 test: clients static ## everything that must hold: checks and all tests (root, kernel and engine needed)
 	$(BIN)/pytest -m "not live" -n 2 --dist worksteal
-	$(BIN)/pytest -m live
+	$(BIN)/pytest -m live tests/compat -n 2 --dist loadfile
+	$(BIN)/pytest -m live --ignore=tests/compat
 
 check: setup static ## what needs no root and little time: format, lint, types, imports, sizes, fast tests
 	$(BIN)/pytest -m "not live and not thorough" -n 2 --dist worksteal

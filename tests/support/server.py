@@ -41,6 +41,12 @@ def eventually(ask: Callable[[], T], *, within: float = 20.0, what: str = "it") 
         time.sleep(0.05)
 
 
+def _second_byte() -> int:
+    """Of the addresses of one Krater: two that tests run side by side never have the same."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return 100 + 2 * secrets.randbelow(50) + int(worker) % 2
+
+
 class Server:
     """One Krater: started, killed and started again as a test likes; `clear` leaves nothing of it."""
 
@@ -54,7 +60,7 @@ class Server:
             "gateway.port=0",
             f"core.run_directory={self.directory}/run",
             f"core.instance={self.instance}",
-            f"network.pool=10.{100 + secrets.randbelow(100)}.0.0/16",
+            f"network.pool=10.{_second_byte()}.0.0/16",
             "scheduler.memory_ratio=16",
             "registries.reachable=127.0.0.0/8",  # where the tests' own registries are
             *settings,
