@@ -99,19 +99,8 @@ async def test_quota_and_claims_are_given_back_and_each_members_log_can_be_found
     assert await world.usage() == Usage()
     assert await world.held() == (set(), set())
     for member in MEMBERS:
-        for ident in (member.id, f"capsule-name-c1-{member.name}"):
-            gone = await departed(world, ident)
-            assert (gone.id, gone.project_id, gone.node) == (member.id, ANN.project_id, "n1")
-
-
-async def test_the_lone_member_of_a_nameless_capsule_has_a_name_of_its_own(world: World) -> None:
-    await world.announce()
-    await world.create("c1", members=(DB,), name="")
-    await world.settle()
-    await world.want("c1", Desired.REMOVED)
-    await world.settle()
-    gone = await departed(world, "m-db")
-    assert gone.name == "capsule-c1-db"
+        gone = await departed(world, member.id)
+        assert (gone.id, gone.project_id, gone.node) == (member.id, ANN.project_id, "n1")
 
 
 # Histories -----------------------------------------------------------------------------------------------------------
@@ -139,7 +128,7 @@ async def test_steps_are_kept_with_what_asked_for_them(world: World) -> None:
     at = world.clock()
     steps = tuple(StepEvent(step, at, at, None, member) for step, member in (("stop", "m-web"), ("start", "m-log")))
     await report(world, one(DB), one(WEB, run=2), one(LOG), events=steps)
-    assert [e.event for e in (await action(world, "m-web", request)).events] == ["stop"]
+    assert [e.event for e in (await action(world, "m-web", request)).events] == ["stop web"]
     assert [e.event for e in (await action(world, "c1", "req-c1")).events][-1] == "start log"
     await report(world, one(DB), one(WEB, run=2), one(LOG, attempt=1), events=(replace(steps[0], step="start"),))
     assert [e.event for e in (await action(world, "c1", "req-c1")).events][-1] == "start web"
@@ -162,7 +151,7 @@ async def test_what_could_not_be_begun_is_no_success(world: World) -> None:
     await running(world)
     request = await world.ask_of_member("c1", "m-web", MemberIntent(run=1))
     ended = one(DB, EXITED, exit_code=3)
-    doom = "db failed with exit code 3."
+    doom = "db failed, with exit code 3."
     await report(world, ended, one(WEB), one(LOG), failure=doom, failed="m-db")
     assert (await action(world, "m-web", request)).message == doom
 

@@ -1,6 +1,5 @@
 """Closing what is under way in the history of a workload and of its containers, which have histories of their own."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -67,15 +66,15 @@ def _is_idle(crew: Crew, container: ContainerSpec) -> bool:
 
 
 def add_events(tx: Tx, workload: Workload, generation: int, events: Sequence[StepEvent]) -> None:
-    """Keep the steps that were taken, with what asked for them: an action on the member they are about, else one on
-    the whole, where it is told whose step each was."""
+    """Keep the steps that were taken with what asked for them: an action on the member alone, else one on the whole.
+
+    Of a capsule, it is told whose step each was.
+    """
     names = {c.id: c.name for c in workload.spec.containers if c.id != workload.id}
-    own: dict[str, list[StepEvent]] = defaultdict(list)
-    for event in events:
-        if event.container in names:
-            own[event.container].append(event)
-    theirs = [name for name, steps in own.items() if tx.actions.add_events(name, generation, steps, if_open=True)]
-    rest = [event for event in events if event.container not in theirs]
-    told = [replace(e, step=f"{e.step} {names[e.container]}") if e.container in names else e for e in rest]
-    if told:
-        tx.actions.add_events(workload.id, generation, told)
+    told = [replace(e, step=f"{e.step} {names[e.container]}") if e.container in names else e for e in events]
+    kept: set[str] = set()
+    for member in {e.container for e in told} & workload.intent.members.keys():
+        steps = [e for e in told if e.container == member]
+        if tx.actions.add_events(member, generation, steps, if_open=True):
+            kept.add(member)
+    tx.actions.add_events(workload.id, generation, [e for e in told if e.container not in kept])
