@@ -232,7 +232,7 @@ async def test_what_waits_in_vain_is_not_started(world: World, action: str) -> N
     capsule = await StoredCapsule.of(world)
     waits = {"state": ContainerState.CREATED, "run": 0, "started_at": None}
     await capsule.settle(setup=FAILED, logger=waits, db=waits, web=waits, failure="It failed.", failed=SETUP)
-    why = f"Cannot {action} container web: init container setup failed, with exit code 3. Reboot the capsule."
+    why = f"Cannot {action} container web: init container setup failed with exit code 3. Reboot the capsule."
     assert await refused(capsule, WEB, action) == why
 
 
@@ -241,7 +241,7 @@ async def test_a_member_that_waits_for_another_says_which_to_start(world: World)
     top = member("top", depends_on=(Dependency(base.id, Condition.COMPLETED),))
     capsule = await StoredCapsule.running(world, containers=(base, top))
     await capsule.settle(base=FAILED)
-    assert (await refused(capsule, "top", "reboot")).endswith("base failed, with exit code 3. Start base first.")
+    assert (await refused(capsule, "top", "reboot")).endswith("base failed with exit code 3. Start base first.")
     await done(capsule, "base", "start")
     assert await done(capsule, "top", "reboot") == MemberIntent(None, 1, 10.0)
 

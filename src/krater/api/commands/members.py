@@ -8,7 +8,7 @@ from dataclasses import replace
 from krater.api.subjects import Subject
 from krater.errors import Conflict
 from krater.model.member import Role
-from krater.model.order import Crew
+from krater.model.order import TO_RUN, Crew
 from krater.model.workload import Desired, Intent, MemberIntent, RestartPolicy
 
 _MADE_OF_TEMPLATE = "is what the template says: create the capsule anew to change it"
@@ -32,7 +32,6 @@ _NOT_FOR_INIT = {
     "pause": "Stop the capsule.",
 }
 _CHANGES = frozenset({*_NOT_FOR_INIT, "unpause"})
-_TO_RUN = (Desired.RUNNING, Desired.PAUSED)
 
 
 def check_member(subject: Subject, operation: str) -> None:
@@ -57,7 +56,7 @@ def check_member(subject: Subject, operation: str) -> None:
 def can_be_killed(subject: Subject) -> bool:
     """Whether SIGKILL means that it shall not run any more. To others it is a signal like any other: an init container
     fails of it, and in a capsule that is being stopped nothing shall run anyway."""
-    return subject.container.role is not Role.INIT and subject.workload.intent.desired in _TO_RUN
+    return subject.container.role is not Role.INIT and subject.workload.intent.desired in TO_RUN
 
 
 def wish(subject: Subject, desired: Desired, *, again: bool = False, grace: float | None = None) -> Intent:
@@ -76,7 +75,8 @@ def _refuse_vain(subject: Subject, operation: str) -> None:
     """It would not run: its turn would never come, or its time is over. Say why, rather than have it wait."""
     workload, spec = subject.workload, subject.workload.spec
     seen = {one.id: one for one in workload.observed.containers}
-    crew = Crew(spec.containers, workload.intent, spec.restart or RestartPolicy(), spec.auto_heal, seen)
+    made = {one.id: one for one in workload.observed.made}
+    crew = Crew(spec.containers, workload.intent, spec.restart or RestartPolicy(), spec.auto_heal, seen, made)
     turns = crew.turns()
     if subject.container.role is Role.SIDECAR and crew.is_over(turns):
         what = f"the ordinary members of capsule {subject.capsule} have ended, and it with them"
