@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from krater.bus.archives import PackFiles, UnpackFiles
-from krater.bus.messages import Exec, Logs, OpenAttach, OpenExec, ResizeTerminal, Stats, StatsAnswer, Top
+from krater.bus.messages import Exec, Logs, OpenAttach, OpenExec, ResizeTerminal, Stats, Top
 from krater.controller.reports import departures, fold
 from krater.errors import NotFound
 from krater.model.assignment import ContainerState, Report, StepEvent
+from krater.model.reading import Reading
 from krater.model.workload import Desired
 from krater.store.interfaces import EVERYBODY
 from krater.store.sql.workloads import SqlWorkloads
@@ -252,7 +253,7 @@ class TestAsked:
     async def test_no_member_has_more_than_the_whole(
         self, world: World, capsule: StoredCapsule, limit: int, shown: float
     ) -> None:
-        FakeAgent(world).answers[Stats] = StatsAnswer(1.0, 16 << 20, limit, 0, 0, 0, 0)
+        FakeAgent(world).answers[Stats] = Reading(1.0, 16 << 20, limit, 0, 0, 0, 0)
         stats = (await capsule.call(WEB, path="/stats")).json()
         assert (stats["MEM LIMIT(MiB)"], stats["MEM %"]) == (shown, round(1600 / shown, 2))
 
