@@ -173,6 +173,14 @@ async def test_a_container_half_made_is_none(node: OciNode, engine: OciRuntime) 
     await until_state(again, wanted.id, ContainerState.RUNNING)
 
 
+async def test_of_a_container_whose_making_was_broken_off_nothing_stays(node: OciNode, engine: OciRuntime) -> None:
+    wanted = config()
+    await engine.create(wanted)
+    (node.directory / "e/containers" / wanted.id / "container.json").unlink()  # what is written last
+    await node.crashed(engine)
+    await until(lambda: not any((node.directory / "e/containers").iterdir()))
+
+
 async def test_the_image_store_survives_us_and_is_found_again(node: OciNode, engine: OciRuntime) -> None:
     before = node.containerd_pid()
     again = await node.crashed(engine)

@@ -148,8 +148,16 @@ def date_log(paths: ContainerPaths) -> None:
 
 
 def discarded(containers: str) -> list[str]:
-    """The trees that earlier lives of ours had begun to remove. Nothing is mounted in them any more."""
-    found = [entry.path for entry in os.scandir(containers) if entry.name.startswith(".")]
+    """The trees that earlier lives of ours had begun to remove, or to make: no container yet, and perhaps nobody's wish
+    any more. Nothing is mounted in them.
+    """
+    entries = list(os.scandir(containers))
+    found = [entry.path for entry in entries if entry.name.startswith(".")]
+    for entry in entries:
+        paths = ContainerPaths(entry.path, "")
+        if entry.path not in found and not os.path.exists(paths.record) and not os.path.exists(paths.process):
+            tree = discard(paths)
+            found += [tree] if tree is not None else []
     for path in found:
         unmount_rootfs(ContainerPaths(path, ""))
     return found
