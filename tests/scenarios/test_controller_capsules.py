@@ -151,7 +151,7 @@ async def test_what_could_not_be_begun_is_no_success(world: World) -> None:
     await running(world)
     request = await world.ask_of_member("c1", "m-web", MemberIntent(run=1))
     ended = one(DB, EXITED, exit_code=3)
-    doom = "db failed, with exit code 3."
+    doom = "db failed with exit code 3."
     await report(world, ended, one(WEB), one(LOG), failure=doom, failed="m-db")
     assert (await action(world, "m-web", request)).message == doom
 

@@ -210,8 +210,8 @@ def test_a_capsule_that_ended_badly_names_the_member_and_why(seen: dict[str, Any
     ("failure", "failed", "reason"),
     [
         ("There is no image nowhere.", "db", "db: There is no image nowhere."),
-        ("init container one failed, with exit code 1.", "one", "init container one failed, with exit code 1."),
-        ("db failed, with exit code 2.", "db", "db failed, with exit code 2."),
+        ("init container one failed with exit code 1.", "one", "init container one failed with exit code 1."),
+        ("db failed with exit code 2.", "db", "db failed with exit code 2."),
         ("There is no such network as dbnet.", None, "There is no such network as dbnet."),
         ("There is no database at db.", "db", "db: There is no database at db."),
     ],
@@ -242,7 +242,7 @@ def test_a_doomed_member_is_an_error_before_the_node_has_said_so() -> None:
     found = derive(specs=once, settled=False, one=down(5), log=idle(), db=idle(), web=idle())
     assert found.members["web"].word == "Error"
     assert found.whole.word == "Error"
-    assert found.whole.reason == "init container one failed, with exit code 5."
+    assert found.whole.reason == "init container one failed with exit code 5."
 
 
 def test_a_lost_member_that_is_not_made_anew_is_an_error() -> None:

@@ -102,8 +102,8 @@ def test_init_containers_begin_one_after_the_other_and_their_exit_codes_count(
 @pytest.mark.parametrize(
     ("policy", "ended", "doom"),
     [
-        (NEVER, down(1), "failed, with exit code 1."),
-        (NEVER, down(None), "failed, with an unknown exit code."),
+        (NEVER, down(1), "failed with exit code 1."),
+        (NEVER, down(None), "failed with an unknown exit code."),
         (NEVER, down(137, oom_killed=True), "failed for want of memory: it used more than its limit."),
         (NEVER, down(137, cut_off="Its node restarted."), "was ended before it was done: Its node restarted."),
         (TWICE, down(1, attempt=1), None),
@@ -123,7 +123,7 @@ def test_an_init_container_is_retried_as_its_policy_says_and_then_that_is_told(
 def test_whoever_waits_for_the_doomed_names_the_one_that_failed() -> None:
     specs = (init("one", NEVER), spec("db"), spec("web", Role.MAIN, ("db", HEALTHY)))
     turn = crew_of(*specs, one=down(1)).turns()["web"]
-    assert (turn.doom, turn.culprit) == ("init container one failed, with exit code 1.", "one")
+    assert (turn.doom, turn.culprit) == ("init container one failed with exit code 1.", "one")
 
 
 # Sidecars ------------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_a_sidecar_runs_before_those_after_it_begin(
         (STARTED, {"startup": PROBE}, up(health=STARTING), "Waits for db to run."),
         (STARTED, {"startup": PROBE}, up(health=WELL), "now"),
         (STARTED, {"startup": PROBE}, down(), "now"),
-        (STARTED, {"startup": PROBE}, down(1), "! db failed, with exit code 1."),
+        (STARTED, {"startup": PROBE}, down(1), "! db failed with exit code 1."),
         (STARTED, {}, down(None, error="no"), "! db could not be started: no"),
         (HEALTHY, {}, up(), "now"),
         (HEALTHY, {"liveness": PROBE}, up(), "Waits for db to be healthy."),
@@ -180,11 +180,11 @@ def test_a_sidecar_runs_before_those_after_it_begin(
         (HEALTHY, {"readiness": PROBE}, up(ready=True), "now"),
         (HEALTHY, {"liveness": PROBE}, up(health=WELL, state=PAUSED), "now"),
         (HEALTHY, {}, down(), "! db has ended, so it will not be healthy."),
-        (HEALTHY, {}, down(2), "! db failed, with exit code 2."),
+        (HEALTHY, {}, down(2), "! db failed with exit code 2."),
         (HEALTHY, {"restart": ALWAYS}, down(2), "Waits for db to be healthy."),
         (COMPLETED, {}, up(), "Waits for db to succeed."),
         (COMPLETED, {}, down(), "now"),
-        (COMPLETED, {}, down(2), "! db failed, with exit code 2."),
+        (COMPLETED, {}, down(2), "! db failed with exit code 2."),
         (COMPLETED, {"restart": TWICE}, down(2), "Waits for db to succeed."),
         (COMPLETED, {}, down(run=0), "Waits for db to succeed."),
     ],
@@ -200,7 +200,7 @@ def test_a_member_waits_until_the_other_has_come_so_far(
 def test_who_will_never_come_is_told_before_who_is_only_late() -> None:
     web = spec("web", Role.MAIN, ("late", STARTED), ("never", COMPLETED))
     assert told(crew_of(spec("late"), spec("never"), web, never=down(9)).turns()["web"]) == (
-        "! never failed, with exit code 9."
+        "! never failed with exit code 9."
     )
 
 

@@ -216,7 +216,7 @@ def _how_it_failed(one: ObservedContainer) -> str:
     if one.cut_off is not None:
         return f"was ended{times} before it was done: {one.cut_off}"
     code = "an unknown exit code" if one.exit_code is None else f"exit code {one.exit_code}"
-    return f"failed{times or ','} with {code}."
+    return f"failed{times} with {code}."
 
 
 def _waits(other: ContainerSpec, condition: Condition, *, is_halted: bool) -> str:
