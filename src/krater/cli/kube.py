@@ -11,10 +11,11 @@ from krater.cli.arguments import no_wait_option
 from krater.cli.capsules.creation import brought_up
 from krater.cli.capsules.files import FILE, Unreadable, load_all, read_text
 from krater.cli.capsules.removal import remove_each
-from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, INTERRUPTED, complain, report
+from krater.cli.connection import pass_client
+from krater.cli.failures import FAILED, INTERRUPTED, complain
+from krater.cli.several import Several
 from krater.cli.tables import safe
-from krater.client import ApiError, Client, NotAuthenticated
+from krater.client import Client
 
 _COPIES = "it looks after copies of a Pod, and a capsule is one. Make its template a document of kind Pod"
 _REFUSED = {
@@ -62,15 +63,11 @@ def play(client: Client, file: Path, strict: bool, wait: bool, form: str) -> int
     pods = _read(file)
     if pods is None or not _may_be_made(client, file, pods, strict=strict):
         return FAILED
-    made, code = [], 0
+    made, several = [], Several()
     for pod in pods:
-        try:
+        with several.one():
             made.append(client.capsules.create(pod.template))
-        except NotAuthenticated:
-            raise
-        except ApiError as error:
-            report(error, access_of(click.get_current_context()))
-            code = FAILED
+    code = several.code
     for capsule in made:
         ended = brought_up(client, capsule, form=form, wait=wait)
         if ended == INTERRUPTED:  # who has seen enough need not see the others

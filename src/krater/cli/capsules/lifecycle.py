@@ -9,13 +9,13 @@ import click
 from krater.cli.arguments import no_wait_option
 from krater.cli.capsules.naming import capsules_argument
 from krater.cli.capsules.words import name_of, trouble
-from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.connection import pass_client
 from krater.cli.lifecycle import PATIENCE, STARTED, STOPPED, settled, timeout_option
 from krater.cli.progress import Progress
+from krater.cli.several import Several
 from krater.cli.words import name_of as member_name
 from krater.cli.words import trouble as member_trouble
-from krater.client import ApiError, Client, NotAuthenticated, NotFound, is_capsule_settled
+from krater.client import Client, NotFound, is_capsule_settled
 from krater.client.capsule_answers import Capsule, Member
 from krater.client.naming import SLASH
 
@@ -85,25 +85,19 @@ class _Request:
 
 def _each(client: Client, texts: Sequence[str], request: _Request, no_wait: bool) -> int:
     """Ask for all, then wait for all, so that ten take as long as one. A failure does not keep the others from it."""
-    asked, code = [], 0
+    asked, several = [], Several()
     for text in texts:
-        try:
+        with several.one():
             asked.append(_ask(client, text, request))
-        except NotAuthenticated:
-            raise
-        except ApiError as error:
-            report(error, access_of(click.get_current_context()))
-            code = FAILED
     with Progress() as progress:
         for name, trouble_of in asked:
             wrong = None if no_wait else trouble_of(progress)
             progress.clear()
             if wrong is not None:
-                complain(wrong)
-                code = FAILED
+                several.fails(wrong)
             else:
                 print(name, flush=True)
-    return code
+    return several.code
 
 
 def _ask(client: Client, text: str, request: _Request) -> tuple[str, Wait]:

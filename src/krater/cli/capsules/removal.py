@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from krater.cli.arguments import no_wait_option
 from krater.cli.capsules.naming import complete_capsules
 from krater.cli.capsules.words import name_of
-from krater.cli.connection import access_of, pass_client
-from krater.cli.failures import FAILED, complain, report
+from krater.cli.connection import pass_client
 from krater.cli.progress import Progress
 from krater.cli.remove import PATIENCE, PLAIN
-from krater.client import ApiError, Client, Conflict, NotAuthenticated, NotFound
+from krater.cli.several import Several
+from krater.client import Client, Conflict, NotFound
 from krater.client.capsule_answers import Capsule
 
 
@@ -28,18 +29,11 @@ def rm(client: Client, names: tuple[str, ...], force: bool, no_wait: bool) -> in
 
 def remove_each(client: Client, names: Sequence[str], *, force: bool, no_wait: bool) -> int:
     """Ask for all, then wait for all; the exit code."""
-    asked, code = [], 0
+    asked, several = [], Several()
     for name in names:
-        try:
+        with several.one(), suppress(*[NotFound] if force else []):  # then "gone already" is as good as gone
             capsule = client.capsules.find(name)
             _remove(client, capsule, force=force)
-        except NotAuthenticated:
-            raise
-        except ApiError as error:
-            if not (force and isinstance(error, NotFound)):  # "gone already" is as good as gone
-                report(error, access_of(click.get_current_context()))
-                code = FAILED
-        else:
             asked.append(capsule)
     with Progress() as progress:
         for capsule in asked:
@@ -49,9 +43,8 @@ def remove_each(client: Client, names: Sequence[str], *, force: bool, no_wait: b
                 print(name_of(capsule), flush=True)
             else:
                 why = last["status_reason"] or last["status"].lower()
-                complain(f"{name_of(capsule)} is not gone yet ({why}); Krater goes on removing it.")
-                code = FAILED
-    return code
+                several.fails(f"{name_of(capsule)} is not gone yet ({why}); Krater goes on removing it.")
+    return several.code
 
 
 def _remove(client: Client, capsule: Capsule, *, force: bool) -> None:
