@@ -15,7 +15,7 @@ from tests.support.server import Server, eventually
 
 pytestmark = pytest.mark.live
 
-TALKS = "echo begun; trap 'echo ended; exit 0' TERM; sleep 1000 & wait"
+TALKS = "echo begun; trap 'test -e /slow || { echo ended; exit 0; }' TERM; while :; do sleep 1000 & wait; done"
 SHARES = {"requests": {"cpu": 0.1, "memory": 32}}
 
 
@@ -177,6 +177,20 @@ def test_one_is_stopped_started_and_restarted_while_the_other_runs_on(server: Se
     assert pod.process("echo") == other
     assert [one["action"] for one in containers.actions(id)] == ["kill", "unpause", "pause", "start", "stop", "reboot"]
     assert containers.actions(pod.ids["echo"]) == []
+
+
+def test_one_that_takes_its_time_to_end_holds_up_nobody(server: Server, pod: Pod) -> None:
+    containers, id = server.client().containers, pod.ids["talker"]
+    containers.execute(id, ["touch", "/slow"])
+    containers.stop(id, timeout=300)
+    eventually(lambda: containers.show(id)["task_state"] == "container_stopping", what="asked to end")
+    other = pod.process("echo")
+    containers.restart(pod.ids["echo"])
+    ends_up(server, pod.ids["echo"], "Running")
+    assert pod.process("echo") != other
+    assert containers.show(id)["status"] == "Running"
+    containers.kill(id)
+    ends_up(server, id, "Stopped")
 
 
 def test_its_steps_are_in_its_history(server: Server, pod: Pod) -> None:

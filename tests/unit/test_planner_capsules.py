@@ -181,6 +181,10 @@ def test_what_has_no_part_in_a_slow_stop_starts_before_it() -> None:
     assert told(planned(halted, db=up(), web=up(attempt=1)).steps) == ["stop db"]
     begins = altered(capsule(DB, member("web")), members={"db": MemberIntent(Desired.STOPPED)})
     assert told(planned(begins, db=up(), web=idle()).steps) == ["start web"]
+    both = {"db": MemberIntent(Desired.STOPPED), "web": MemberIntent(run=1)}
+    again = planned(altered(capsule(DB, member("web")), members=both), db=up(), web=up())
+    assert told(again.steps) == ["stop web", "start web"], "one that is rebooted waits for nobody who rests"
+    assert {stop.container for stop in again.stops} == {"db", "web"}
     kill = altered(capsule(DB, member("web")), members={"db": MemberIntent(Desired.STOPPED, grace=0.0)})
     assert told(planned(kill, db=up(), web=idle()).steps) == ["stop db", "start web"]
 

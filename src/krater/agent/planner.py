@@ -109,10 +109,14 @@ def _steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]
 
 def _before_slow_stops(charted: list[Course]) -> list[Step]:
     """A stop may take hours: what has no part in it starts before, and the rest is planned after that."""
-    slow = [c for c in charted if c.stop and _stop_of(c).grace > 0]
+    slow = [c for c in charted if c.stop and c.start is None and _stop_of(c).grace > 0]
     later = {name for c in slow for name in c.turn.after}
-    ready = [c.start for c in charted if c.start is not None and not c.stop and not c.create] if slow else []
-    return [start for start in ready if start.attempt > 0 or start.container not in later]
+    steps: list[Step] = []
+    for course in charted if slow else []:
+        start = course.start
+        if start is not None and not course.create and (start.attempt > 0 or start.container not in later):
+            steps += [_stop_of(course), start] if course.stop else [start]
+    return steps
 
 
 def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan:
