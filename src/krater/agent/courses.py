@@ -16,6 +16,7 @@ from krater.model.workload import ContainerSpec, Desired, Intent
 OVER = "The ordinary containers of the capsule have ended."
 _MOST_DOUBLINGS = 32
 _WAY_OUT = "Start or rebuild it to have it made anew from its image, or delete it."
+_WAY_OUT_OF_MEMBERS = "Start it to have it made anew from its image, or delete the capsule."
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,8 @@ class _Chart:
             return
         course.remove = spec.id not in self.memory.swept
         ended = " Its process had ended before, so it was not made anew." if self.assignment.auto_heal else ""
-        course.fail(f"{LOST}{ended} {_WAY_OUT}", spec.id)
+        way_out = _WAY_OUT if self.assignment.whole is None else _WAY_OUT_OF_MEMBERS
+        course.fail(f"{LOST}{ended} {way_out}", spec.id)
 
 
 def reason_to_end(assignment: Assignment, seen: ObservedContainer) -> str | None:
