@@ -61,7 +61,8 @@ def _contenders(directory: Path, chosen: argparse.Namespace) -> list[Contender]:
 
 def _wanted(chosen: argparse.Namespace) -> list[str]:
     """The contenders that some part needs and that are not left out."""
-    names = CONTENDERS if CONTESTED & set(chosen.parts) else ("krater",)
+    few = ("krater", "bare") if "capsules" in chosen.parts else ("krater",)
+    names = CONTENDERS if CONTESTED & set(chosen.parts) else few
     return [name for name in names if name not in chosen.without]
 
 

@@ -169,6 +169,7 @@ def measure(report: Report, ready: Sequence[Contender], directory: Path, rounds:
         try:
             podman.open()
             contenders.append(PodmanPod(podman))
+            report.note("podman pod: own store and state, crun, its default bridge, in a network namespace of its own.")
         except (Unmeasured, OSError, RuntimeError) as reason:
             report.note(f"podman: not measured: {reason}")
         report_pairs(report, take_turns(contenders, rounds))
