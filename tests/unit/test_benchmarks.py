@@ -266,3 +266,4 @@ def test_only_who_is_needed_is_started() -> None:
     assert names("exec", "logs", "attach", "consoles") == ["krater"]
     assert names("exec", "start", "--without", "docker") == ["krater", "bare"]
     assert names("exec", "--without", "krater") == []
+    assert names("capsules") == ["krater", "bare"]
