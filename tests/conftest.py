@@ -1,10 +1,14 @@
 """One real Krater for all tests that only use it; those that hurt it start their own."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.server import Server, serving
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they run behind the scenes
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the commands under test must be interruptible
 
 
 @pytest.fixture(scope="session")

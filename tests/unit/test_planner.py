@@ -105,6 +105,11 @@ def test_a_started_process_has_all_its_cards_and_only_those() -> None:
     assert names(planned(assignment_of(ONE), world)) == ["tell_names", "unplug", "plug", "start"]
 
 
+def test_one_that_lost_its_last_card_while_it_was_down_is_told_before_it_starts() -> None:
+    wanted = replace(assignment_of(ONE), nics=())
+    assert names(planned(wanted, IDLE)) == ["make_sandbox", "tell_names", "start"]
+
+
 def test_a_running_process_whose_namespace_lost_its_name_is_left_alone() -> None:
     assert planned(assignment_of(ONE), world_of(seen_of(RUNNING), network=False)).settled
 

@@ -133,6 +133,7 @@ def _network_steps(assignment: Assignment, seen: ObservedWorkload, charted: list
     """All cards are in before the first instruction runs; those that came or went since are put in and taken out.
 
     A process whose namespace lost its name keeps that namespace: nothing can be plugged into it, so nothing is tried.
+    While there was no namespace, cards may have come and gone that nobody was told of.
     """
     starting = any(c.start for c in charted)
     if not any(c.busy for c in charted) or (seen.sandbox is None and not starting):
@@ -143,7 +144,7 @@ def _network_steps(assignment: Assignment, seen: ObservedWorkload, charted: list
     changes: list[Step] = [Unplug(port) for port in sorted(ports - wanted)]
     changes += [Plug(nic) for nic in assignment.nics if nic.port not in ports]
     told: list[Step] = [TellNames(c.spec.id) for c in charted if not c.create and c.spec.id in seen.containers]
-    return made + (told if changes else []) + changes
+    return made + (told if made or changes else []) + changes
 
 
 def _mount_steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]) -> list[Step]:
