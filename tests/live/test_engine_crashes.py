@@ -181,6 +181,17 @@ async def test_of_a_container_whose_making_was_broken_off_nothing_stays(node: Oc
     await until(lambda: not any((node.directory / "e/containers").iterdir()))
 
 
+async def test_a_container_whose_record_was_wiped_is_kept_for_whoever_removes_it(
+    node: OciNode, engine: OciRuntime
+) -> None:
+    container = await started(node, engine)
+    (node.directory / "e/containers" / container / "container.json").unlink()
+    again = await node.crashed(engine)
+    assert (await again.list(), bool(node.groups())) == ({}, True)
+    await again.remove(container)
+    assert (node.processes(), node.mounts(), node.groups(), node.left()) == ([], [], [], [])
+
+
 async def test_the_image_store_survives_us_and_is_found_again(node: OciNode, engine: OciRuntime) -> None:
     before = node.containerd_pid()
     again = await node.crashed(engine)
