@@ -75,14 +75,14 @@ async def box() -> AsyncIterator[Box]:
 @pytest.mark.parametrize("status", [200, 204, 301, 302, 308, 399])
 async def test_from_200_to_399_all_is_well_and_nobody_goes_where_a_redirect_leads(box: Box, status: int) -> None:
     box.answer(b"HTTP/1.1 %d X\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n" % status)
-    assert await box.get() == Outcome(True, f"GET http://:80/: status {status}")
+    assert await box.get() == Outcome(True, f"GET / from http port 80: status {status}")
     assert len(box.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 503, 599, 600, 999])
 async def test_every_other_status_is_a_failure(box: Box, status: int) -> None:
     box.answer(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
-    assert await box.get("/well?deep=1") == Outcome(False, f"GET http://:80/well?deep=1: status {status}")
+    assert await box.get("/well?deep=1") == Outcome(False, f"GET /well?deep=1 from http port 80: status {status}")
 
 
 @pytest.mark.parametrize(
@@ -124,18 +124,20 @@ async def test_a_server_that_keeps_its_connection_open_is_not_waited_for(box: Bo
 )
 async def test_what_is_no_answer_is_said(box: Box, pieces: list[bytes], why: str) -> None:
     box.answer(*pieces)
-    assert await box.get() == Outcome(False, f"GET http://:80/: {why}")
+    assert await box.get() == Outcome(False, f"GET / from http port 80: {why}")
 
 
 async def test_nobody_there(box: Box) -> None:
-    assert await box.get() == Outcome(False, "GET http://:80/: connection refused")
+    assert await box.get() == Outcome(False, "GET / from http port 80: connection refused")
     assert await box.prober.ask(PLACE, Probe(port=81)) == Outcome(False, "port 81: connection refused")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_silence_is_not_waited_for_longer_than_asked(box: Box, scheme: str) -> None:
     box.answer(stay=True)
-    assert await box.get(timeout=1, scheme=scheme) == Outcome(False, f"GET {scheme}://:80/: no answer within 1 seconds")
+    assert await box.get(timeout=1, scheme=scheme) == Outcome(
+        False, f"GET / from {scheme} port 80: no answer within 1 seconds"
+    )
 
 
 async def test_one_who_drips_is_given_up_in_time_and_wakes_us_seldom(box: Box) -> None:
@@ -254,11 +256,11 @@ async def test_https_is_asked_whatever_the_certificate_says(
 ) -> None:
     secured.minimum_version = secured.maximum_version = version
     async with over_tls(box, secured, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"):
-        assert await box.get(scheme="https") == Outcome(True, "GET https://:80/: status 200")
+        assert await box.get(scheme="https") == Outcome(True, "GET / from https port 80: status 200")
     async with over_tls(box, secured, b"HTTP/1.1 503 Busy\r\n\r\n" + b"x" * 1_000_000):
-        assert await box.get(scheme="https") == Outcome(False, "GET https://:80/: status 503")
+        assert await box.get(scheme="https") == Outcome(False, "GET / from https port 80: status 503")
     async with over_tls(box, secured, b"HTTP/1.1 200 OK\r\nX:"):
-        assert await box.get(scheme="https") == Outcome(False, "GET https://:80/: its answer broke off")
+        assert await box.get(scheme="https") == Outcome(False, "GET / from https port 80: its answer broke off")
 
 
 async def test_keys_are_agreed_on_beside_the_event_loop(
@@ -296,7 +298,7 @@ async def test_https_to_one_who_speaks_none_is_said(box: Box) -> None:
     box.serve(server)
     outcome = await box.get(scheme="https")
     assert not outcome.succeeded
-    assert outcome.output.startswith("GET https://:80/: no TLS: ")
+    assert outcome.output.startswith("GET / from https port 80: no TLS: ")
 
 
 async def test_https_to_one_who_hangs_up_or_sends_without_end_is_said(box: Box) -> None:
@@ -313,7 +315,7 @@ async def test_https_to_one_who_hangs_up_or_sends_without_end_is_said(box: Box) 
         box.serve(server)
         outcome = await box.get(scheme="https")
         assert not outcome.succeeded
-        assert outcome.output.startswith("GET https://:80/: ")
+        assert outcome.output.startswith("GET / from https port 80: ")
 
 
 async def test_no_connection_is_left_whoever_gives_up(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

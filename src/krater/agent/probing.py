@@ -107,7 +107,7 @@ class Prober:
     async def _get(self, place: Place, probe: Probe, request: HttpRequest) -> Outcome:
         """Ask for a status. Where a redirect leads is nobody's business: it is an answer."""
         deadline = asyncio.get_running_loop().time() + probe.timeout
-        what = _shown(f"GET {request.scheme}://:{request.port}{request.path}", _TOLD // 2)
+        what = _shown(f"GET {request.path} from {request.scheme} port {request.port}", _TOLD // 2)
         connection: socket.socket | None = None
         try:
             async with asyncio.timeout_at(deadline):
