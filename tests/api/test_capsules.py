@@ -273,8 +273,10 @@ async def test_processes_have_the_time_of_the_request_or_the_capsule(
 
 async def test_an_impossible_timeout_is_refused(world: World) -> None:
     id = (await running(world))["uuid"]
-    for wrong in ("x", "-1", "1.5", "1000000"):
+    for wrong in ("x", "-1", "1.5", "86401", "9999999999"):
         assert (await world.call("POST", f"{URL}/{id}/stop?timeout={wrong}")).status_code == 400
+    refused = await world.call("POST", f"{URL}/{id}/reboot?timeout=86401")
+    assert "timeout: 86401 is out of range; allowed are 0 to 86400 seconds" in refused.text
 
 
 async def test_starting_the_whole_starts_members_that_were_stopped_alone(world: World) -> None:

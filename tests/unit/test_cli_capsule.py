@@ -39,6 +39,37 @@ def test_all_files_are_checked_and_one_that_is_wrong_fails(files: Path) -> None:
     assert "good.yaml: ok" in done.output
 
 
+@pytest.mark.parametrize(
+    ("member", "place"),
+    [
+        ("image: UPPER/Case", "containers[0].image"),
+        ("image: busybox, ports: [{containerPort: 0}]", "containers[0].ports[0].containerPort"),
+        ("image: busybox, env: {A=B: x}", "containers[0].env"),
+        ("image: busybox, volumeMounts: [{name: vol, mountPath: /proc}]", "containers[0].volumeMounts[0].mountPath"),
+        (
+            "image: busybox, resources: {requests: {cpu: 2}, limits: {cpu: 1}}",
+            "containers[0].resources.limits.cpu",
+        ),
+        ("image: busybox, livenessProbe: {tcpSocket: {port: 0}}", "containers[0].livenessProbe.tcpSocket.port"),
+    ],
+)
+def test_what_the_server_would_refuse_does_not_lint(member: str, place: str) -> None:
+    volumes = "volumes: [{name: vol, cinder: {size: 1}}]\n" if "volumeMounts" in member else ""
+    done = run("lint", "-", stdin=f"kind: capsule\nmetadata: {{}}\nspec:\n  containers: [{{{member}}}]\n  {volumes}")
+    assert (done.exit_code, f"template.spec.{place}" in done.output) == (1, True), done.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"kind": "capsule", "metadata": {}, "spec": {"containers": [{"image": "busybox"}]}}, indent="\t"),
+        GOOD.replace("uid: 7", "annotations: {built: 2026-13-01, at: 12:30}"),
+    ],
+)
+def test_files_are_read_as_the_server_reads_them(text: str) -> None:
+    assert (run("lint", "-", stdin=text).exit_code, run("lint", "-", stdin=text).output) == (0, "-: ok\n")
+
+
 def test_standard_input_is_a_file_too() -> None:
     assert run("lint", "-", stdin=GOOD).exit_code == 0
 

@@ -91,6 +91,7 @@ def test_each_field_that_is_left_out_is_named(pod: Any) -> None:
         "spec.containers[0].volumeMounts[1]",
         "spec.serviceAccountName",
         "spec.volumes[0].emptyDir.medium",
+        "spec.volumes[1]",
         "spec.volumes[2].configMap",
     ]
 

@@ -209,6 +209,7 @@ REFUSED: list[tuple[object, str]] = [
         "volumes[0].cinder: expected exactly one of volumeID and size",
     ),
     (template(volumes=[{"name": "v", "cinder": {"size": 1}}]), "volumes[0].name: expected 2 to 255"),
+    (template(volumes=[{"name": "vol", "cinder": {"size": 1, "autoremove": True}}]), "volumes[0].cinder: "),
     (template(volumes=[{"name": "vol", "cinder": {"size": 1}}]), "volumes[0]: no container mounts 'vol'"),
     (template(volumes=[{"name": "vol", "file": {"content": "?"}}]), "volumes[0].file.content: expected base64"),
     (

@@ -172,8 +172,8 @@ CAPSULES = (
     Route("GET", _CAPSULE, capsules.show, rule="capsule:get", answer=Capsule),
     Route("DELETE", _CAPSULE, capsules.delete, 204, rule="capsule:delete", query=DeleteCapsule),
     Route("POST", f"{_CAPSULE}/start", capsules.start, 202, rule="capsule:start"),
-    Route("POST", f"{_CAPSULE}/stop", capsules.stop, 202, rule="capsule:stop", query=arguments.Timeout),
-    Route("POST", f"{_CAPSULE}/reboot", capsules.reboot, 202, rule="capsule:reboot", query=arguments.Timeout),
+    Route("POST", f"{_CAPSULE}/stop", capsules.stop, 202, rule="capsule:stop", query=arguments.CapsuleTimeout),
+    Route("POST", f"{_CAPSULE}/reboot", capsules.reboot, 202, rule="capsule:reboot", query=arguments.CapsuleTimeout),
     Route(
         "GET", f"{_CAPSULE}/container_actions", capsules.list_actions, rule="capsule:actions",
         answer=answers.ContainerActionList,

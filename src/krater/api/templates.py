@@ -22,7 +22,7 @@ _DEEPEST = 32
 def read_template(value: object) -> Template:
     """A template from an object, or from a text of JSON or YAML. Invalid."""
     if isinstance(value, str):
-        value = _parse(value)
+        value = parse(value)
     if isinstance(value, Template):
         template = value
     elif isinstance(value, Mapping):
@@ -40,8 +40,11 @@ def restart_name(template: Template) -> str:
     return template.spec.restart_policy or template.restart_policy or "Always"
 
 
-def _parse(text: str) -> object:
-    """JSON, else YAML. Most of YAML is JSON too, but not the way it writes characters beyond the first 65536."""
+def parse(text: str) -> object:
+    """What a text of a template says, right or not: JSON, else YAML. Invalid.
+
+    Most of JSON is YAML too, but not the way it writes characters beyond the first 65536.
+    """
     if len(text) > _LARGEST:
         raise Invalid(f"template: longer than {_LARGEST} characters", field="template", code=CODE)
     try:

@@ -122,6 +122,9 @@ def _spec(spec: Mapping[str, Any], notes: _Notes) -> Json:
     mounted = {
         m["name"] for n in ("initContainers", "containers") for c in made.get(n, ()) for m in c.get("volumeMounts", ())
     }
+    for place, volume in _objects("spec.volumes", spec.get("volumes")):
+        if str(volume.get("name")) in volumes.made.keys() - mounted:
+            notes.add(place)  # a capsule has none that nobody mounts
     kept = [volume for name, volume in volumes.made.items() if name in mounted]
     if kept:
         made["volumes"] = kept

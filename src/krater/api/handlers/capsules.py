@@ -13,10 +13,10 @@ from krater.api.links import base_of
 from krater.api.lists import next_link, page_of, text_of, texts_of
 from krater.api.rendering import situation_of
 from krater.api.requests import Answer, Request
-from krater.api.schemas.actions import Timeout
+from krater.api.schemas.actions import CapsuleTimeout
 from krater.api.schemas.capsule_answers import Capsule, CapsuleList
 from krater.api.schemas.capsules import DeleteCapsule
-from krater.api.schemas.decoding import decode_query
+from krater.api.schemas.decoding import CODE, decode_query
 from krater.api.schemas.fields import strict_bool, truth
 from krater.errors import Invalid
 from krater.model.capsules import derive_capsule_status
@@ -147,7 +147,10 @@ async def reboot(request: Request) -> Answer:
 
 
 def _grace(request: Request) -> float | None:
-    text = decode_query(request, Timeout).timeout
+    text, most = decode_query(request, CapsuleTimeout).timeout, request.backing.settings.limits.maximum_grace
+    if text and int(text) > most:
+        reason = f"timeout: {int(text)} is out of range; allowed are 0 to {most} seconds"
+        raise Invalid(reason, field="timeout", code=CODE)
     return float(text) if text else None
 
 

@@ -16,6 +16,12 @@ class Nothing(Struct):
     """No arguments."""
 
 
+class CapsuleTimeout(Struct):
+    """How long all of a capsule has between being asked to end and being killed; the operator sets the most."""
+
+    timeout: Annotated[str, Meta(pattern=rf"^[0-9]{{0,9}}{_END}", description="a number of seconds")] = ""
+
+
 class Timeout(Struct):
     """How long to wait between asking a process to end and killing it."""
 

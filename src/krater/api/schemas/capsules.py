@@ -149,7 +149,7 @@ class Member(Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
     startup_probe: Probe | None = None
 
 
-class Cinder(Struct, rename={"volume_id": "volumeID", "auto_remove": "autoRemove"}):
+class Cinder(Struct, forbid_unknown_fields=True, rename={"volume_id": "volumeID", "auto_remove": "autoRemove"}):
     """A volume: one that is there, or a new one of so many GiB."""
 
     volume_id: ShortText | None = None

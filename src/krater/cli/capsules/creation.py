@@ -1,6 +1,5 @@
 """`krater capsule create`, and how one that was just made is watched until it runs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 
 from krater.cli.capsules.board import Board, Row
-from krater.cli.capsules.files import FILE, Unreadable, load, read_text
+from krater.cli.capsules.files import FILE, Unreadable, parsed, read_text
 from krater.cli.capsules.words import addresses, member_words, name_of, trouble
 from krater.cli.connection import pass_client
 from krater.cli.failures import FAILED, INTERRUPTED, complain
@@ -48,16 +47,14 @@ def create(client: Client, file: Path, name: str | None, wait: bool, form: str) 
 
 def _template(file: Path, name: str | None) -> str | dict[str, Any]:
     """The template as it is written; only where its name is to be another, it has to be understood here."""
-    text = read_text(file)
     if name is None:
-        return text
-    template = load(file, text)
+        return read_text(file)
+    template = parsed(file)
     metadata = template.get("metadata") if isinstance(template, dict) else None
     if not isinstance(template, dict) or not isinstance(metadata, dict | None):
         raise Unreadable(f"{file}: is no template: expected an object with a key metadata that is one")
     template["metadata"] = {**(metadata or {}), "name": name}
-    found: dict[str, Any] = json.loads(json.dumps(template, default=str))  # YAML knows dates, JSON does not
-    return found
+    return template
 
 
 def brought_up(client: Client, made: Capsule, *, form: str, wait: bool) -> int:
