@@ -45,6 +45,7 @@ class Storm:
         self.made: set[str] = set()
         self.unwanted: set[str] = set()
         self.deleted: set[str] = set()
+        self.trouble: Exception | None = None
         self.thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
@@ -58,6 +59,8 @@ class Storm:
                         self.deleted.add(victim)
         except (OSError, http.client.HTTPException):
             return  # the server was killed
+        except Exception as trouble:
+            self.trouble = trouble
 
 
 @pytest.mark.parametrize("after", [0.1, 0.4, 0.9])
@@ -67,6 +70,8 @@ def test_killed_amid_the_making_and_removing_of_capsules(own: Server, after: flo
     time.sleep(after)
     own.kill()
     storm.thread.join()
+    assert storm.trouble is None
+    assert storm.made or after < 0.9
     own.start()
     wanted = storm.made - storm.unwanted
     eventually(lambda: not storm.deleted & statuses(own).keys(), within=LONG, what="all removals done")

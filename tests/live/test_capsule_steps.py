@@ -124,13 +124,15 @@ def test_killed_at_every_step_of_its_making_and_of_its_removal(own: Server) -> N
 
 @pytest.mark.parametrize("after", [0.0, 0.015, 0.05])
 def test_killed_while_it_is_asked_for_it_is_there_whole_or_not_at_all(own: Server, after: float) -> None:
-    admin, death = admin_of(own), threading.Timer(after, own.kill)
+    admin, death, reply = admin_of(own), threading.Timer(after, own.kill), None
     death.start()
     with contextlib.suppress(OSError, http.client.HTTPException):
-        admin.ask("POST", "/v1/capsules", {"template": wanted()})
+        reply = admin.ask("POST", "/v1/capsules", {"template": wanted()})
     death.join()
     own.start()
     found = capsules(own)
+    if reply is not None:
+        assert (reply.status, [one["uuid"] for one in found]) == (202, [reply.json["uuid"]]), "acknowledged, so kept"
     for one in found:
         capsule = Capsule(own, one["uuid"])
         shown = capsule.ends_up("Running")

@@ -48,6 +48,7 @@ class Storm:
         self.made: set[str] = set()
         self.unwanted: set[str] = set()
         self.deleted: set[str] = set()
+        self.trouble: Exception | None = None
         self.thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
@@ -63,6 +64,8 @@ class Storm:
                     self.deleted.add(victim)
         except ClientError:
             return  # the server was killed
+        except Exception as trouble:
+            self.trouble = trouble
 
 
 @pytest.mark.parametrize("after", [0.05, 0.2, 0.45, 0.8])
@@ -72,6 +75,7 @@ def test_killed_amid_creates_and_deletes(own: Server, after: float) -> None:
     time.sleep(after)
     own.kill()
     storm.thread.join()
+    assert storm.trouble is None
     own.start()
     eventually(lambda: are_final(own), within=40, what="all states final")
     now = statuses(own)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from krater.client import Conflict
-from krater.client.answers import Container
 from tests.support.asking import Reply, admin_of
 from tests.support.server import Server, eventually
 
@@ -230,8 +229,3 @@ def refused(server: Server, asked: Any, status: int = 400) -> str:
     reply = admin_of(server).ask("POST", "/v1/capsules", {"template": asked})
     assert reply.status == status, reply.body
     return reply.title
-
-
-def shown_member(server: Server, container: str) -> Container:
-    """A member as the API of containers shows it."""
-    return server.client().containers.show(container)
