@@ -217,8 +217,8 @@ async def test_what_a_list_refuses(world: World, query: str, status: int) -> Non
 
 ALLOWED: dict[str, set[str]] = {
     "start": {"Stopped", "Error"},
-    "stop": {"Creating", "Running", "Error"},
-    "reboot": {"Running", "Stopped", "Error"},
+    "stop": {"Creating", "Running", "Restarting", "Paused", "Error"},
+    "reboot": {"Running", "Stopped", "Restarting", "Paused", "Error"},
 }
 
 
@@ -236,11 +236,16 @@ async def into(world: World, status: str) -> str:
             await world.call("DELETE", f"{URL}/{id}")
         case "Running":
             await settle(world, id)
+        case "Restarting":
+            await settle(world, id)
+            await world.call("POST", f"{URL}/{id}/reboot")
+        case "Paused":
+            await settle(world, id, app={"state": ContainerState.PAUSED})
     assert (await shown(world, id))["status"] == status
     return id
 
 
-@pytest.mark.parametrize("status", ["Creating", "Running", "Stopped", "Error", "Deleting"])
+@pytest.mark.parametrize("status", ["Creating", "Running", "Restarting", "Paused", "Stopped", "Error", "Deleting"])
 @pytest.mark.parametrize("operation", ALLOWED)
 async def test_operations_by_status(world: World, operation: str, status: str) -> None:
     id = await into(world, status)
