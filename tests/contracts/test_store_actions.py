@@ -55,6 +55,11 @@ class TestActions:
         assert [len((await one(store, r)).events) for r in ("r1", "r2", "r3")] == [0, 2, 0]
         await store.write(lambda tx: tx.actions.add_events("none", 2, [STEP]))
 
+    async def test_a_step_that_is_told_with_a_long_name_is_cut(self, store: Store) -> None:
+        await started(store, action("w1", "r1"))
+        await store.write(lambda tx: tx.actions.add_events("w1", 1, [replace(STEP, step="ensure_image " + "a" * 255)]))
+        assert (await one(store, "r1")).events[0].event == "ensure_image " + "a" * 242
+
     async def test_events_may_be_for_what_is_under_way_only(self, store: Store) -> None:
         await started(store, action("w1", "r1"))
         assert await store.write(lambda tx: tx.actions.add_events("w1", 1, [STEP], if_open=True))

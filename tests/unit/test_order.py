@@ -1,6 +1,7 @@
 """Whose turn it is among the members of a capsule, when it is over, and who is missed. As tables."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -69,6 +70,7 @@ def told(turn: Turn) -> str:
 
 # One after the other -------------------------------------------------------------------------------------------------
 
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
 THREE = (init("one"), init("two"), spec("web"))
 AFTER_ONE, AFTER_TWO = "Waits for one to succeed.", "Waits for two to succeed."
 ONE_FAILED = "! init container one failed 3 times, the last time with exit code 4."
@@ -152,6 +154,15 @@ def test_a_sidecar_runs_before_those_after_it_begin(
     more: dict[str, Any], seen: dict[str, Any], turns: list[str]
 ) -> None:
     assert list(words(crew_of(sidecar("log", **more), init("one"), spec("web"), **seen)).values()) == turns
+
+
+def test_a_sidecar_has_started_once_its_startup_probe_was_answered_whatever_liveness_says() -> None:
+    log = up(health=STARTING, started_at=LATER)
+    made = {"log": Made("log", 0, 1, begun=LATER)}
+    crew = crew_of(sidecar("log", startup=PROBE, liveness=PROBE), spec("web"), log=log, made=made)
+    assert words(crew) == {"log": "now", "web": "now"}
+    before = crew_of(sidecar("log", startup=PROBE), spec("web"), log=replace(log, started_at=None), made=made)
+    assert words(before)["web"] == "Waits for log to run.", "that was another process"
 
 
 # Dependencies --------------------------------------------------------------------------------------------------------
@@ -375,6 +386,7 @@ def test_after_a_restart_of_the_machine_what_had_succeeded_stays_done_and_the_re
         (up(), True),
         (up(health=ILL), False),
         (up(health=WELL), False),
+        (up(ready=False, unready="it does not answer"), False),
         (down(None, cut_off=CUT), False),
         (up(state=PAUSED), False),
     ],

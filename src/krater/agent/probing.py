@@ -35,7 +35,7 @@ _POLITE = 0.25
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"  # none with primes of the server's, which may be huge
 _UNQUOTED = "!$%&'()*+,/:;=?@[]~"
 _FIRST_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)")
-_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_END_OF_HEAD, _END_LENGTH = re.compile(rb"\r?\n\r?\n"), 4
 
 Result = TypeVar("Result")
 
@@ -183,9 +183,17 @@ class _Tls:
     async def receive(self) -> bytes:
         """What was said; empty at the end."""
         try:
-            return await self._do(lambda: self._tls.read(_PIECE))
+            return await self._do(self._read)
         except ssl.SSLEOFError:
             return b""
+
+    def _read(self) -> bytes:
+        """All that has come, however small the pieces are that it was sent in."""
+        found = [self._tls.read(_PIECE)]
+        with suppress(ssl.SSLWantReadError, ssl.SSLEOFError):
+            while found[-1]:
+                found.append(self._tls.read(_PIECE))
+        return b"".join(found)
 
     async def _do(self, step: Callable[[], Result]) -> Result:
         while True:
@@ -231,14 +239,15 @@ def _request(address: str, request: HttpRequest) -> bytes:
 
 async def _status(line: _Line) -> int:
     """The status of the answer, when its whole head was read. What only says that more comes is none yet."""
-    head, total = b"", 0
+    head, total, seen = b"", 0, 0
     while True:
-        while (end := _END_OF_HEAD.search(head)) is None:
+        while (end := _END_OF_HEAD.search(head, seen)) is None:
             if total >= LONGEST_HEAD:
                 raise _Unheard(f"the head of its answer is longer than {LONGEST_HEAD} bytes")
             piece = (await line.receive())[: LONGEST_HEAD - total]
             if not piece:
                 raise _Unheard("its answer broke off" if head else "it said nothing")
+            seen = max(0, len(head) - _END_LENGTH + 1)  # the end may have begun there
             head, total = head + piece, total + len(piece)
             if not head.startswith(b"HTTP/"[: len(head)]):
                 raise _Unheard("its answer is not HTTP")
@@ -248,7 +257,7 @@ async def _status(line: _Line) -> int:
         status = int(first[1])
         if not 100 <= status < 200:
             return status
-        head = head[end.end() :]
+        head, seen = head[end.end() :], 0
 
 
 async def _hear_out(line: _Line, deadline: float) -> None:

@@ -159,11 +159,16 @@ class Crew:
         if one.state not in ALIVE:
             return condition is Condition.STARTED and self._was_started(spec, one)
         if condition is Condition.STARTED:
-            return spec.startup is None or _is_healthy(one)
+            return spec.startup is None or _is_healthy(one) or self._has_answered(one)
         if spec.readiness is not None:
             return one.ready is True
         is_checked = spec.healthcheck is not None or spec.liveness is not None or spec.startup is not None
         return not is_checked or _is_healthy(one)
+
+    def _has_answered(self, one: ObservedContainer) -> bool:
+        """Whether its process has answered its startup probe, whatever its other probes say."""
+        made = self.made.get(one.id)
+        return made is not None and made.begun is not None and made.begun == one.started_at
 
     def _was_started(self, spec: ContainerSpec, one: ObservedContainer) -> bool:
         """Whether one that has ended had its start. A sidecar is of use only while it runs."""
@@ -232,4 +237,6 @@ def _is_healthy(one: ObservedContainer) -> bool:
 
 
 def _is_ill(one: ObservedContainer) -> bool:
-    return one.health is not None and one.health.state is HealthState.UNHEALTHY
+    """Whether its probes say so: whoever waits for such a one may wait for ever."""
+    is_unhealthy = one.health is not None and one.health.state is HealthState.UNHEALTHY
+    return is_unhealthy or one.unready is not None

@@ -164,6 +164,8 @@ class NativeVif:
             made.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             made.bind((address, 0))
             await loop.sock_connect(made, (address, port))
+            if made.getsockname()[:2] == made.getpeername()[:2]:  # it was given the very port it asked for
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "it reached itself: nobody listens there")
         except OSError as error:
             made.close()
             raise Conflict(os.strerror(error.errno or 0).lower()) from error

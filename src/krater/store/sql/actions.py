@@ -16,6 +16,8 @@ from krater.store.sql.tables import members, workloads
 
 MOST_ACTIONS, MOST_EVENTS = 200, 100
 SUCCESS, ERROR = "Success", "Error"
+LONGEST_EVENT = 255
+"""Characters that the column takes: a step of a member is told with its name, which may be as long by itself."""
 
 _RECORD = (
     t.c.seq,
@@ -138,7 +140,7 @@ def _in_scope(scope: Scope, workload: str) -> tuple[Select[Any], dict[str, str]]
 def _event_columns(action: int, event: StepEvent) -> dict[str, Any]:
     return {
         "action": action,
-        "event": event.step,
+        "event": event.step[:LONGEST_EVENT],
         "start_time": event.started_at,
         "finish_time": event.finished_at,
         "result": SUCCESS if event.error is None else ERROR,
