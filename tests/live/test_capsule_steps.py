@@ -19,7 +19,7 @@ pytestmark = pytest.mark.live
 
 KILLS = 12  # at most, of a beginning, and of an end: about as many steps can be told apart from outside
 MEMBERS = ("web", "log", "clock")
-LINE = "echo {0} >> /work/lines; echo {0}"
+LINE = "echo {0} >> /job/lines; echo {0}"
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def own() -> Iterator[Server]:
 def wanted() -> Json:
     """The capsule. Its init containers leave a line each in the volume, its members read them."""
     init = tuple(
-        member(name, f"{LINE.format(name)}; sleep 0.2; echo ended", **mounts(work="/work"))
+        member(name, f"{LINE.format(name)}; sleep 0.2; echo ended", **mounts(work="/job"))
         for name in ("first", "second")
     )
-    reads = "trap 'exit 0' TERM; cat /work/lines; echo begun; sleep 1000 & wait"
+    reads = "trap 'exit 0' TERM; cat /job/lines; echo begun; sleep 1000 & wait"
     return template(
-        *(member(name, reads, ports=[{"containerPort": 8080}], **mounts(work="/work")) for name in MEMBERS),
+        *(member(name, reads, ports=[{"containerPort": 8080}], **mounts(work="/job")) for name in MEMBERS),
         name="hurt",
         init=init,
         volumes=[new_volume("work")],
@@ -162,17 +162,17 @@ def test_killed_amid_a_stop_it_still_stops_in_order(own: Server) -> None:
 
 def test_who_ends_while_krater_is_down_is_counted(own: Server) -> None:
     """An init container that ends meanwhile has ended, and what waits for it begins with the first look."""
-    waits = "while ! test -e /work/go; do sleep 0.05; done; echo went"
+    waits = "while ! test -e /job/go; do sleep 0.05; done; echo went"
     capsule = Capsule.made(
         own,
-        member("web", "echo begun; exec sleep 1000", **mounts(work="/work")),
-        init=(member("waits", waits, **mounts(work="/work")),),
+        member("web", "echo begun; exec sleep 1000", **mounts(work="/job")),
+        init=(member("waits", waits, **mounts(work="/job")),),
         volumes=[new_volume("work")],
     )
     capsule.has("waits", status="Running")
     pid = capsule.pid("waits")
     own.kill()
-    Path(f"/proc/{pid}/root/work/go").touch()
+    Path(f"/proc/{pid}/root/job/go").touch()
     eventually(lambda: not Path(f"/proc/{pid}").exists(), what="its end")
     own.start()
     capsule.ends_up("Running")
