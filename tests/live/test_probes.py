@@ -131,7 +131,7 @@ async def test_a_web_server_is_asked_by_http_and_is_ready_when_its_page_is_there
     )
     await node.want(spec)
     await node.until(health=HealthState.HEALTHY)
-    await node.says(ONE, "GET http://:8080/later: ")
+    await node.says(ONE, "GET /later from http port 8080: ")
     await does(node, "touch", "/www/later")
     await node.until(ready=True)
     await does(node, "rm", "/www/later")

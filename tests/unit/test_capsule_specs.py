@@ -225,7 +225,7 @@ def mounted(*volumes: Json, top: Json | None = None) -> CapsuleAsk:
         ({"size": "2"}, 2, "capsule-web-data"),
         ({"size": 2.0, "autoRemove": "false"}, 2, "capsule-web-data"),
         ({"size": 2, "autoRemove": True}, 2, ""),
-        ({"size": 2, "autoRemove": "true", "more": 1}, 2, ""),
+        ({"size": 2, "autoRemove": "true"}, 2, ""),
     ],
 )
 def test_new_volumes(cinder: Json, size: int, name: str) -> None:

@@ -71,7 +71,10 @@ async def test_a_capsule_without_a_card_is_asked_over_loopback() -> None:
 
 
 async def test_nobody_listening_is_ill_with_either_kind() -> None:
-    for probe, said in ((gets(), "GET http://:8080/well: connection refused"), (Probe(port=9), "port 9: connection")):
+    for probe, said in (
+        (gets(), "GET /well from http port 8080: connection refused"),
+        (Probe(port=9), "port 9: connection"),
+    ):
         async with Table() as table:
             await table.controller.want(probed(liveness=probe))
             await table.until(lambda table=table: health(table) is UNHEALTHY, 60)  # type: ignore[misc]
