@@ -8,6 +8,8 @@ from krater.model.workload import Desired
 from tests.support.api import HOST, World
 from tests.support.capsules import URL, code_of, leftovers, make, member, post, running, shown, stored, template
 
+pytestmark = pytest.mark.thorough
+
 # Quota ----------------------------------------------------------------------------------------------------------------
 
 

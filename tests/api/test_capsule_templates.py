@@ -17,6 +17,8 @@ from krater.store.interfaces import EVERYBODY, OwnImage
 from tests.support.api import NODE, World, open_world
 from tests.support.capsules import URL, leftovers, make, member, post, shown, stored, template
 
+pytestmark = pytest.mark.thorough
+
 Json = dict[str, Any]
 B64 = base64.b64encode(b"words").decode()
 

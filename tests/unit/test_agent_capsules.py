@@ -14,7 +14,7 @@ from krater.model.workload import Desired, MemberIntent, RestartName, RestartPol
 from tests.support.agent import Table, altered, assignment_of
 from tests.support.crews import capsule_of, member_of
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 CAPSULE, OTHER = "c" * 32, "f" * 32
 ONE, TWO, LOG, DB, WEB = ("1" * 32, "2" * 32, "3" * 32, "d" * 32, "e" * 32)

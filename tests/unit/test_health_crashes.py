@@ -19,7 +19,7 @@ from tests.support.probes import (
     starts,
 )
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 TWO = "2" * 32
 

@@ -19,6 +19,8 @@ from krater.model.member import HttpRequest, Probe
 from tests.support.authority import certificate_for
 from tests.support.oci import until
 
+pytestmark = pytest.mark.thorough
+
 PATIENT = 60  # seconds, for what should be answered: the machine may be slow
 PLACE = Place("c", "box", "127.0.0.1")
 
