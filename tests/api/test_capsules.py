@@ -11,6 +11,8 @@ from krater.store.interfaces import Action
 from tests.support.api import HOST, World
 from tests.support.capsules import URL, code_of, make, member, post, running, settle, shown, stored, template
 
+pytestmark = pytest.mark.thorough
+
 NOBODY = "00000000-0000-4000-8000-000000000000"
 OLD, NEW = "container 1.31", "container 1.32"
 FIRST = ["uuid", "links", "user_id", "project_id"]

@@ -14,6 +14,8 @@ from krater.model.workload import Desired, MemberIntent
 from tests.support.api import HOST, FakeAgent, World
 from tests.support.stored_capsules import DB, LOGGER, SETUP, WEB, StoredCapsule, member
 
+pytestmark = pytest.mark.thorough
+
 OPERATIONS = ("start", "stop", "reboot", "pause", "unpause", "kill")
 ENDED = {"state": ContainerState.EXITED, "exit_code": 0}
 FAILED = {"state": ContainerState.EXITED, "exit_code": 3}

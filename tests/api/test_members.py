@@ -22,6 +22,8 @@ from tests.api.test_logs import LogNode
 from tests.support.api import HOST, NODE, FakeAgent, World
 from tests.support.stored_capsules import DB, LOGGER, SETUP, WEB, StoredCapsule, member
 
+pytestmark = pytest.mark.thorough
+
 ENDED = {"state": ContainerState.EXITED, "exit_code": 0}
 WAITS = {"state": ContainerState.CREATED, "run": 0, "started_at": None}
 

@@ -14,6 +14,8 @@ from tests.contracts.test_runtime import Node, engine, exited, node, running, se
 from tests.support.archives import files, get, put
 from tests.support.oci import OciNode, group, member
 
+pytestmark = pytest.mark.thorough
+
 SOON = 20.0
 MIB = 1 << 20
 GiB = 1 << 30
