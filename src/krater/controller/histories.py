@@ -6,7 +6,7 @@ from datetime import datetime
 
 from krater.model.assignment import ContainerState, StepEvent
 from krater.model.order import TO_RUN, Crew
-from krater.model.workload import ContainerSpec, RestartPolicy
+from krater.model.workload import ContainerSpec
 from krater.store.interfaces import Tx, Workload
 
 
@@ -49,9 +49,7 @@ def conclude(tx: Tx, workload: Workload, at: datetime) -> None:
 def _why_not(workload: Workload) -> dict[str, str]:
     """Of members that shall run and did not begin: for want of whom."""
     spec, observed = workload.spec, workload.observed
-    found = {one.id: one for one in observed.containers}
-    made = {one.id: one for one in observed.made}
-    crew = Crew(spec.containers, workload.intent, spec.restart or RestartPolicy(), spec.auto_heal, found, made)
+    crew = Crew.stored(spec, workload.intent, observed)
     turns = crew.turns()
     idle = [one for one in spec.containers if _is_idle(crew, one)]
     whys = {one.id: turns[one.id].doom or observed.failure or turns[one.id].waits for one in idle}

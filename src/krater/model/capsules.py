@@ -20,7 +20,7 @@ from krater.model.status import (
     Status,
     derive_status,
 )
-from krater.model.workload import ContainerSpec, Desired, Intent, RestartPolicy, WorkloadSpec
+from krater.model.workload import ContainerSpec, Desired, Intent, WorkloadSpec
 
 _NOT_STARTED = "Not started: "
 
@@ -59,10 +59,7 @@ class Situation:
 def derive_capsule_status(situation: Situation) -> CapsuleStatus:
     """The status of a capsule, with those of its members."""
     spec = situation.spec
-    made = {one.id: one for one in situation.observed.made}
-    crew = Crew(
-        spec.containers, situation.intent, spec.restart or RestartPolicy(), spec.auto_heal, situation.seen, made
-    )
+    crew = Crew.stored(spec, situation.intent, situation.observed)
     turns = crew.turns()
     is_over = crew.is_over(turns)
     members = {one.id: _member(situation, crew, one, turns[one.id], is_over=is_over) for one in spec.containers}

@@ -8,9 +8,9 @@ far enough. A lone container never waits.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from krater.model.assignment import Assignment, ContainerState, HealthState, Made, ObservedContainer
+from krater.model.assignment import Assignment, ContainerState, HealthState, Made, Observed, ObservedContainer
 from krater.model.member import Condition, Dependency, Role
-from krater.model.workload import ContainerSpec, Desired, Intent, RestartName, RestartPolicy
+from krater.model.workload import ContainerSpec, Desired, Intent, RestartName, RestartPolicy, WorkloadSpec
 
 ALIVE = (ContainerState.RUNNING, ContainerState.PAUSED)
 TO_RUN = (Desired.RUNNING, Desired.PAUSED)
@@ -64,6 +64,13 @@ class Crew:
     ) -> "Crew":
         """That of an assignment."""
         return cls(assignment.containers, assignment.intent, assignment.restart, assignment.auto_heal, seen, made or {})
+
+    @classmethod
+    def stored(cls, spec: WorkloadSpec, intent: Intent, observed: Observed) -> "Crew":
+        """That of a workload as it is stored: what its user asked for, and what its node told last."""
+        seen = {one.id: one for one in observed.containers}
+        made = {one.id: one for one in observed.made}
+        return cls(spec.containers, intent, spec.restart or RestartPolicy(), spec.auto_heal, seen, made)
 
     def turns(self) -> dict[str, Turn]:
         """Whose turn it is, by container."""

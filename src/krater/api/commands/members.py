@@ -9,7 +9,7 @@ from krater.api.subjects import Subject
 from krater.errors import Conflict
 from krater.model.member import Role
 from krater.model.order import TO_RUN, Crew
-from krater.model.workload import Desired, Intent, MemberIntent, RestartPolicy
+from krater.model.workload import Desired, Intent, MemberIntent
 
 _MADE_OF_TEMPLATE = "is what the template says: create the capsule anew to change it"
 NOT_FOR_MEMBERS = {
@@ -74,9 +74,7 @@ def wish(subject: Subject, desired: Desired, *, again: bool = False, grace: floa
 def _refuse_vain(subject: Subject, operation: str) -> None:
     """It would not run: its turn would never come, or its time is over. Say why, rather than have it wait."""
     workload, spec = subject.workload, subject.workload.spec
-    seen = {one.id: one for one in workload.observed.containers}
-    made = {one.id: one for one in workload.observed.made}
-    crew = Crew(spec.containers, workload.intent, spec.restart or RestartPolicy(), spec.auto_heal, seen, made)
+    crew = Crew.stored(spec, workload.intent, workload.observed)
     turns = crew.turns()
     if subject.container.role is Role.SIDECAR and crew.is_over(turns):
         what = f"the ordinary members of capsule {subject.capsule} have ended, and it with them"
