@@ -59,7 +59,8 @@ def run_to_end(server: Server, image: str, *command: str) -> str:
     client = server.client()
     uuid = client.containers.run(image=image, command=list(command), cpu=0.1, memory=32)["uuid"]
     client.containers.wait(uuid, "over", timeout=60)
-    said = client.containers.logs(uuid)
+    said, ended = client.containers.logs(uuid), shown(server, uuid)
+    assert ended["status"] == "Stopped", f"{ended['status']}: {ended['status_reason']}, having said {said!r}"
     remove(server, uuid)
     return said
 

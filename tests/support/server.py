@@ -22,6 +22,8 @@ T = TypeVar("T")
 BIN = Path(sys.executable).parent
 CLIENTS = Path(__file__).parents[2] / ".venv-clients" / "bin"
 
+_second_bytes: set[int] = set()  # of this process's Kraters that are not cleared away
+
 
 def free_port() -> int:
     """A TCP port of the loopback address that nobody listens on now."""
@@ -41,10 +43,10 @@ def eventually(ask: Callable[[], T], *, within: float = 20.0, what: str = "it") 
         time.sleep(0.05)
 
 
-def _second_byte() -> int:
-    """Of the addresses of one Krater: two that tests run side by side never have the same."""
+def _free_second_byte() -> int:
+    """Of the addresses of one Krater: those that run side by side, of one test or of two, never have the same."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return 100 + 2 * secrets.randbelow(50) + int(worker) % 2
+    return secrets.choice([byte for byte in range(100 + int(worker) % 2, 200, 2) if byte not in _second_bytes])
 
 
 class Server:
@@ -55,12 +57,14 @@ class Server:
         self.port = free_port()
         self.instance = f"t{secrets.token_hex(3)}"
         self.fake = fake
+        self._second_byte = _free_second_byte()
+        _second_bytes.add(self._second_byte)
         self.settings = [
             f"api.port={self.port}",
             "gateway.port=0",
             f"core.run_directory={self.directory}/run",
             f"core.instance={self.instance}",
-            f"network.pool=10.{_second_byte()}.0.0/16",
+            f"network.pool=10.{self._second_byte}.0.0/16",
             "scheduler.memory_ratio=16",
             "registries.reachable=127.0.0.0/8",  # where the tests' own registries are
             *settings,
@@ -133,6 +137,7 @@ class Server:
         if not self.fake:
             self.operator("node", "clear", *self.options)
         shutil.rmtree(self.directory)
+        _second_bytes.discard(self._second_byte)
 
     def client(self) -> Client:
         """The administrator's client."""
