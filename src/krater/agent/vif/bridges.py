@@ -140,7 +140,8 @@ class Bridges:
                 if index not in idle:
                     owner = present.get(index)
                     whose = (owner.alias or owner.name) if owner is not None else "another link"
-                    raise Permanent(f"The range {wanted} overlaps {address} of {whose} on this node.")
+                    way_out = "Its operator can have networks take others (network.pool)."
+                    raise Permanent(f"The range {wanted} overlaps {address} of {whose} on this node. {way_out}")
                 self.remove([idle[index]])
                 gone.add(index)
                 break
