@@ -12,7 +12,7 @@ from tests.support.server import Server, serving
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Server]:
     """A server whose networks have both kinds of addresses, with an image that serves a page as nginx does."""
-    with serving("network.pool_v6=fd4b:78::/48") as server:
+    with serving(ipv6=True) as server:
         layers = [busybox_layer()]
         page = configuration(layers, Cmd=["httpd", "-f", "-p", "80", "-h", "/var/www"])
         archive = write_archive(server.directory / "web.tar", oci_members("web:latest", layers, page))

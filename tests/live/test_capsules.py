@@ -38,7 +38,7 @@ HOG = "echo begun; sleep 1; exec dd if=/dev/zero of=/dev/null bs=300M count=1"
 @pytest.fixture(scope="module")
 def own() -> Iterator[Server]:
     """A Krater with addresses of both kinds."""
-    with serving("network.pool_v6=fd4b:79::/48", "agent.resync=2") as server:
+    with serving("agent.resync=2", ipv6=True) as server:
         yield server
 
 

@@ -37,7 +37,7 @@ def traces(server: Server) -> list[str]:
 
 
 def test_nothing_of_a_killed_krater_is_left(tmp_path: Path) -> None:
-    server = Server("agent.ready_namespaces=3", "network.pool_v6=fd00:6b72::/48")
+    server = Server("agent.ready_namespaces=3", ipv6=True)
     try:
         server.start()
         server.import_busybox()

@@ -19,7 +19,7 @@ _SERVE = "mkdir /www; echo hi > /www/index.html; httpd -p 8080 -h /www; httpd -p
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving("network.pool_v6=fd4b:77::/48", "agent.resync=2") as started:
+    with serving("agent.resync=2", ipv6=True) as started:
         yield started
         client = started.client()
         for one in client.containers.list():
@@ -33,7 +33,7 @@ def runs(client: Client, name: str, **more: Any) -> Container:
     made = client.containers.run(image="busybox", name=name, command=["sh", "-c", _SERVE], cpu=0.1, memory=64, **more)
     client.containers.wait(made["uuid"])
     shown = client.containers.show(made["uuid"])
-    assert shown["status"] == "Running", shown
+    assert shown["status"] == "Running", shown["status_reason"]
     return shown
 
 

@@ -1,8 +1,10 @@
 """A real `krater serve` in directories of its own, for tests that judge the whole."""
 
 import contextlib
+import errno
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -21,8 +23,6 @@ T = TypeVar("T")
 
 BIN = Path(sys.executable).parent
 CLIENTS = Path(__file__).parents[2] / ".venv-clients" / "bin"
-
-_second_bytes: set[int] = set()  # of this process's Kraters that are not cleared away
 
 
 def free_port() -> int:
@@ -43,30 +43,48 @@ def eventually(ask: Callable[[], T], *, within: float = 20.0, what: str = "it") 
         time.sleep(0.05)
 
 
-def _free_second_byte() -> int:
-    """Of the addresses of one Krater: those that run side by side, of one test or of two, never have the same."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return secrets.choice([byte for byte in range(100 + int(worker) % 2, 200, 2) if byte not in _second_bytes])
+class Range:
+    """The addresses of one Krater, 10.`second`.0.0/16: no other on this machine has them until this is closed.
+
+    A name that the kernel keeps tells the others, of this process and of those beside it, and goes with its process.
+    """
+
+    def __init__(self) -> None:
+        for self.second in random.sample(range(100, 200), 100):
+            self._claim = socket.socket(socket.AF_UNIX)
+            try:
+                self._claim.bind(f"\0krater-tests-range-{self.second}")
+            except OSError as problem:
+                self._claim.close()
+                if problem.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
+        raise AssertionError("a hundred Kraters of tests run on this machine")
+
+    def close(self) -> None:
+        """Let others have it."""
+        self._claim.close()
 
 
 class Server:
     """One Krater: started, killed and started again as a test likes; `clear` leaves nothing of it."""
 
-    def __init__(self, *settings: str, fake: bool = False) -> None:
+    def __init__(self, *settings: str, fake: bool = False, ipv6: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
         self.port = free_port()
         self.instance = f"t{secrets.token_hex(3)}"
         self.fake = fake
-        self._second_byte = _free_second_byte()
-        _second_bytes.add(self._second_byte)
+        self._range = Range()
         self.settings = [
             f"api.port={self.port}",
             "gateway.port=0",
             f"core.run_directory={self.directory}/run",
             f"core.instance={self.instance}",
-            f"network.pool=10.{self._second_byte}.0.0/16",
+            f"network.pool=10.{self._range.second}.0.0/16",
             "scheduler.memory_ratio=16",
             "registries.reachable=127.0.0.0/8",  # where the tests' own registries are
+            *([f"network.pool_v6=fd4b:{self._range.second}::/48"] if ipv6 else []),
             *settings,
         ]
         self.child: subprocess.Popen[bytes] | None = None
@@ -137,7 +155,7 @@ class Server:
         if not self.fake:
             self.operator("node", "clear", *self.options)
         shutil.rmtree(self.directory)
-        _second_bytes.discard(self._second_byte)
+        self._range.close()
 
     def client(self) -> Client:
         """The administrator's client."""
@@ -199,9 +217,9 @@ def run(
 
 
 @contextlib.contextmanager
-def serving(*settings: str, fake: bool = False) -> Iterator[Server]:
+def serving(*settings: str, fake: bool = False, ipv6: bool = False) -> Iterator[Server]:
     """A started Krater with the tests' image, cleared away at the end."""
-    server = Server(*settings, fake=fake)
+    server = Server(*settings, fake=fake, ipv6=ipv6)
     try:
         server.start()
         if not fake:
