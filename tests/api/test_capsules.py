@@ -281,7 +281,11 @@ async def test_processes_have_the_time_of_the_request_or_the_capsule(
 async def test_an_impossible_timeout_is_refused(world: World) -> None:
     id = (await running(world))["uuid"]
     for wrong in ("x", "-1", "1.5", "86401", "9999999999"):
-        assert (await world.call("POST", f"{URL}/{id}/stop?timeout={wrong}")).status_code == 400
+        for method, path in (("POST", "/stop"), ("POST", "/reboot"), ("DELETE", "")):
+            refused = await world.call(method, f"{URL}/{id}{path}?timeout={wrong}")
+            assert (refused.status_code, "timeout: " in refused.text) == (400, True)
+            assert "allowed are 0 to 86400" in refused.text
+    assert (await stored(world, id)).intent.desired is Desired.RUNNING
     refused = await world.call("POST", f"{URL}/{id}/reboot?timeout=86401")
     assert "timeout: 86401 is out of range; allowed are 0 to 86400 seconds" in refused.text
 

@@ -330,6 +330,23 @@ def test_rm_waits_until_it_is_gone_and_force_minds_nothing(api: FakeApi, shop: A
     assert len(api.asked("GET", "/capsules/aaaa1111-0000")) == 3
 
 
+def test_rm_says_how_long_members_may_take_only_when_asked(api: FakeApi, shop: Any, krater: Terminal) -> None:
+    assert krater("capsule", "rm", "-f", "aaaa2222-0000").code == 0
+    assert krater("capsule", "rm", "--timeout", "0", "shop").code == 1, "it is no force"
+    assert krater("capsule", "rm", "-f", "-t", "0", "shop").code == 0
+    assert [one.query for one in api.requests if one.method == "DELETE"] == [{}, {"timeout": "0"}]
+    assert krater("capsule", "rm", "-f", "-t", "-1", "shop").code == 2
+
+
+def test_rm_hurries_what_is_being_removed_and_asks_twice_for_nothing(api: FakeApi, shop: Any, krater: Terminal) -> None:
+    shop["status"] = "Deleting"
+    assert krater("capsule", "rm", "--no-wait", "shop").code == 0
+    assert shop in api.capsules
+    assert krater("capsule", "rm", "--timeout", "5", "shop").code == 0
+    assert shop not in api.capsules
+    assert [one.query for one in api.requests if one.method == "DELETE"] == [{"timeout": "5"}]
+
+
 def test_a_member_goes_with_its_capsule(shop: Any, krater: Terminal) -> None:
     ended = krater("rm", "-f", "shop/web")
     assert (ended.code, ended.err) == (1, "krater: shop/web goes with its capsule: krater capsule rm shop.\n")

@@ -165,6 +165,13 @@ def test_down_removes_what_has_the_names_and_nothing_else(api: FakeApi, krater: 
     assert [one["name"] for one in api.capsules] == ["other"]
 
 
+def test_down_takes_a_time_and_hurries_what_goes_already(api: FakeApi, krater: Terminal, file: Path) -> None:
+    api.capsules = [capsule("web", uuid="aaaa"), capsule("db", uuid="bbbb", status="Deleting")]
+    ended = krater("kube", "down", "--timeout", "3", str(file))
+    assert (ended.code, ended.out, api.capsules) == (0, "web\ndb\n", [])
+    assert [one.query for one in api.requests if one.method == "DELETE"] == [{"timeout": "3"}] * 2
+
+
 def test_down_does_not_guess_which_of_several_is_meant(api: FakeApi, krater: Terminal, file: Path) -> None:
     api.capsules = [capsule("web", uuid="aaaa"), capsule("web", uuid="bbbb"), capsule("db", uuid="cccc")]
     ended = krater("kube", "down", str(file))

@@ -114,12 +114,12 @@ def test_operations_have_their_own_paths(api: FakeApi, shop: Any, client: Client
     client.capsules.start("shop")
     client.capsules.stop("shop", timeout=3)
     client.capsules.restart("shop", timeout=0)
-    client.capsules.delete("shop")
+    client.capsules.delete("shop", timeout=0)
     assert [(r.method, r.path, r.query) for r in api.requests] == [
         ("POST", "/v1/capsules/shop/start", {}),
         ("POST", "/v1/capsules/shop/stop", {"timeout": "3"}),
         ("POST", "/v1/capsules/shop/reboot", {"timeout": "0"}),
-        ("DELETE", "/v1/capsules/shop", {}),
+        ("DELETE", "/v1/capsules/shop", {"timeout": "0"}),
     ]
 
 

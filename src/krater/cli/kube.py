@@ -10,7 +10,7 @@ import click
 from krater.cli.arguments import no_wait_option
 from krater.cli.capsules.creation import brought_up
 from krater.cli.capsules.files import FILE, Unreadable, load_all, read_text
-from krater.cli.capsules.removal import remove_each
+from krater.cli.capsules.removal import grace_option, remove_each
 from krater.cli.connection import pass_client
 from krater.cli.failures import FAILED, INTERRUPTED, complain
 from krater.cli.several import Several
@@ -96,9 +96,10 @@ def _may_be_made(client: Client, file: Path, pods: list[_Pod], *, strict: bool) 
 
 @kube.command()
 @click.argument("file", type=FILE, metavar="FILE")
+@grace_option
 @no_wait_option
 @pass_client
-def down(client: Client, file: Path, no_wait: bool) -> int:
+def down(client: Client, file: Path, timeout: int | None, no_wait: bool) -> int:
     """Remove the capsules that have the names of the Pods in a manifest. What is gone already is fine."""
     pods = _read(file)
     if pods is None:
@@ -110,7 +111,7 @@ def down(client: Client, file: Path, no_wait: bool) -> int:
             complain(f"{len(ids)} capsules are called {pod.name}. Remove by id what is meant: {', '.join(ids)}.")
             code = FAILED
         asked += ids if len(ids) == 1 else []
-    return max(code, remove_each(client, asked, force=True, no_wait=no_wait))
+    return max(code, remove_each(client, asked, force=True, timeout=timeout, no_wait=no_wait))
 
 
 def _ids(client: Client, name: str) -> list[str]:

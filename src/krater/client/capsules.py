@@ -85,9 +85,12 @@ class Capsules:
         """
         return cast(Capsule, self._session.post(_URL, body={"template": template}))
 
-    def delete(self, capsule: str) -> None:
-        """Remove it with all its members, whatever it does, in the background."""
-        self._session.ask("DELETE", _path(capsule))
+    def delete(self, capsule: str, *, timeout: int | None = None) -> None:
+        """Remove it with all its members, whatever it does, in the background.
+
+        `timeout` shortens the seconds that each member has to end (0: none at all), also of a removal under way.
+        """
+        self._session.ask("DELETE", _path(capsule), {"timeout": timeout})
 
     def start(self, capsule: str) -> None:
         """Start its members, in their order."""

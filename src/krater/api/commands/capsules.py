@@ -63,13 +63,18 @@ def reboot(tx: Tx, asking: Asking, ident: str, grace: float | None) -> Workload:
     return change_intent(tx, asking, workload, "reboot", changed)
 
 
-def delete(tx: Tx, asking: Asking, ident: str) -> Workload:
-    """Nothing of it left, in whatever state it is. One that goes already just goes on doing so."""
+def delete(tx: Tx, asking: Asking, ident: str, grace: float | None = None) -> Workload:
+    """Nothing of it left, in whatever state it is. One that goes already just goes on doing so, or sooner.
+
+    `grace` only ever takes away from the time that members have otherwise: of several requests the least counts.
+    """
     workload = find(tx, asking, ident, "capsule:delete")
-    if workload.intent.desired is Desired.REMOVED or workload.removal is not None:
+    is_going = workload.intent.desired is Desired.REMOVED or workload.removal is not None
+    before = workload.intent.grace if is_going else workload.spec.grace
+    if is_going and (grace is None or grace >= before):
         return workload
-    changed = replace(workload.intent, desired=Desired.REMOVED, grace=workload.spec.grace)
-    return change_intent(tx, asking, workload, "delete", changed)
+    least = before if grace is None else min(grace, before)
+    return change_intent(tx, asking, workload, "delete", replace(workload.intent, desired=Desired.REMOVED, grace=least))
 
 
 def actions(tx: Tx, asking: Asking, ident: str) -> list[Action]:

@@ -119,13 +119,13 @@ async def show(request: Request) -> Answer:
 
 
 async def delete(request: Request) -> Answer:
-    """Remove a capsule in whatever state: asynchronous, idempotent."""
-    reach = request.reach
+    """Remove a capsule in whatever state: asynchronous, idempotent. With a `timeout`, sooner."""
+    reach, grace = request.reach, _grace(request)
     if truth(decode_query(request, DeleteCapsule).all_projects):
         request.require("capsule:delete_all_projects")
         reach = EVERYBODY
     asking, ident = await asking_of(request, reach), request.params["capsule"]
-    await change(request, lambda tx: commands.delete(tx, asking, ident))
+    await change(request, lambda tx: commands.delete(tx, asking, ident, grace))
     return NO_CONTENT
 
 
@@ -147,7 +147,11 @@ async def reboot(request: Request) -> Answer:
 
 
 def _grace(request: Request) -> float | None:
-    text, most = decode_query(request, CapsuleTimeout).timeout, request.backing.settings.limits.maximum_grace
+    most = request.backing.settings.limits.maximum_grace
+    try:
+        text = decode_query(request, CapsuleTimeout).timeout
+    except Invalid as error:
+        raise Invalid(f"{error.message}; allowed are 0 to {most}", field="timeout", code=CODE) from error
     if text and int(text) > most:
         reason = f"timeout: {int(text)} is out of range; allowed are 0 to {most} seconds"
         raise Invalid(reason, field="timeout", code=CODE)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from krater.api.schemas.actions import CapsuleTimeout
 from krater.api.schemas.fields import (
     Boolean,
     BooleanExtended,
@@ -219,7 +220,7 @@ class CreateCapsule(Struct, forbid_unknown_fields=True):
     template: Annotated[Template | str, Meta(description="an object, or a text of JSON or YAML that holds one")]
 
 
-class DeleteCapsule(Struct):
-    """The query of DELETE of a capsule. Other keys mean nothing."""
+class DeleteCapsule(CapsuleTimeout):
+    """The query of DELETE of a capsule; `timeout` is Krater's own. Other keys mean nothing."""
 
     all_projects: BooleanExtended = False
