@@ -223,6 +223,8 @@ def _is_restarting(assignment: Assignment, found: FakeContainer | None) -> bool:
 
 
 def _judge_state(desired: Desired, run: int, seen: ObservedContainer) -> list[str]:
+    if seen.is_ending:
+        return ["is still taken for one that is ending"]
     if desired in (Desired.CREATED, Desired.STOPPED):
         return [f"is {seen.state}"] if seen.state in ALIVE else []
     if seen.run != run or seen.state is ContainerState.CREATED:

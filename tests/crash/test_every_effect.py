@@ -63,7 +63,8 @@ def _init(name: str, *command: str) -> Any:
 BACK = nic_of("port-back", "net-2", "eth1", 77)
 GUARDED = replace(BACK, groups=("web",))
 
-# Each story is a first assignment and the intents that follow, with other `nics` and `limits` where there are any.
+# Each story is a first assignment and the intents that follow, with other `nics` and `limits` where there are any. They
+# follow when all is done for those before, or `after` seconds.
 STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "run": (lambda: assignment_of(ONE), []),
     "create": (lambda: assignment_of(ONE, desired=Desired.CREATED, run=0), []),
@@ -107,6 +108,10 @@ STORIES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "capsule, stopped": (batch(), [{"desired": STOPPED, "grace": 5.0}, {"desired": RUNNING, "run": 2}]),
     "capsule, one restarts": (batch(), [{"members": {"d" * 32: MemberIntent(run=1)}}]),
     "capsule, deleted": (batch("ignore-term"), [{"desired": REMOVED, "grace": 2.0}]),
+    "capsule, deleted in a hurry": (
+        batch("ignore-term"),
+        [{"desired": REMOVED, "grace": 600.0}, {"grace": 3.0, "after": 2.0}, {"grace": 1.0, "after": 4.0}],
+    ),
     "capsule, failing": (batch("fail-start"), []),
     "sidecar": (beside(), [{"members": {"e" * 32: MemberIntent(STOPPED)}}, {"desired": STOPPED}]),
     "sidecar, done": (beside("exit-after", "4", "0"), [{"run": 2}]),
@@ -127,8 +132,11 @@ async def tell(name: str, ends: list[int | None]) -> tuple[int, int]:
             await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
             sim.live_until(lambda: next(left, None))
         for intent in intents:
-            await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
             changes = dict(intent)
+            if "after" in changes:
+                await asyncio.sleep(changes.pop("after"))
+            else:
+                await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
             wanted = replace(wanted, nics=changes.pop("nics", wanted.nics))
             wanted = altered(resized(wanted, changes.pop("limits", None)), **changes)
             await sim.table.controller.want(wanted)

@@ -8,8 +8,8 @@ import pytest
 
 from krater.agent.runtimes.interfaces import ContainerConfig
 from krater.agent.runtimes.oci import bundle
+from krater.agent.runtimes.oci.endings import stop_signal
 from krater.agent.runtimes.oci.layout import ContainerPaths
-from krater.agent.runtimes.oci.lifecycle import stop_signal
 from krater.agent.runtimes.oci.state import ContainerRecord, exposed_ports
 from krater.agent.runtimes.oci.threads import remove_tree
 from krater.model.image import ImageFacts

@@ -179,6 +179,14 @@ def stubborn(*more: Any) -> Assignment:
     return capsule_of(CAPSULE, member_of(DB, "ignore-term"), *more, restart=ALWAYS)
 
 
+async def seconds_to_end(table: Table, wanted: Assignment, container: str) -> float:
+    """How long it takes until a process has ended, from when something else is wanted."""
+    begin = asyncio.get_running_loop().time()
+    await table.controller.want(wanted)
+    await table.until(lambda: table.state(container) in ("exited", ""), 100_000, 0.5)
+    return asyncio.get_running_loop().time() - begin
+
+
 async def test_a_grace_of_hours_holds_no_place() -> None:
     async with Table(AgentSettings(concurrency=1)) as table:
         wanted = stubborn()
@@ -231,9 +239,56 @@ async def test_whoever_is_wanted_again_is_not_killed_for_having_been_asked_to_en
         await table.controller.want(altered(wanted, members={DB: MemberIntent(Desired.STOPPED, grace=100.0)}))
         await asyncio.sleep(10)
         assert table.state(DB) == "running"
-        await table.controller.want(altered(altered(wanted), members={}))
+        wanted = altered(altered(wanted), members={})
+        await table.controller.want(wanted)
         await asyncio.sleep(500)
         assert (table.state(DB), begun(table).count(DB)) == ("running", 1)
+        wanted = altered(wanted, members={DB: MemberIntent(Desired.STOPPED, grace=100.0)})
+        assert 99 < await seconds_to_end(table, wanted, DB) < 102, "all its time, when it is asked another time"
+        assert table.world.asks[DB] == 2
+
+
+@pytest.mark.parametrize("reached", [60, 99, 150])
+async def test_a_crash_gives_nobody_more_time_to_end(reached: int) -> None:
+    """The agent dies twice meanwhile; when it comes back late, the time is over."""
+    table = Table()
+    table.start()
+    wanted = stubborn()
+    await table.controller.want(wanted)
+    await table.settled(CAPSULE)
+    begin = asyncio.get_running_loop().time()
+    await table.controller.want(altered(wanted, desired=Desired.STOPPED, grace=100.0))
+    await asyncio.sleep(30)
+    await table.stop()
+    table.start()
+    await asyncio.sleep(20)
+    await table.stop()
+    await asyncio.sleep(reached - 50)
+    assert table.state(DB) == "running"
+    table.start()
+    await table.settled(CAPSULE, 100)
+    assert abs(asyncio.get_running_loop().time() - begin - max(100, reached)) < 2
+    assert table.world.asks[DB] == 1
+    await table.stop()
+
+
+async def test_a_removal_is_hurried_again_and_again_and_its_time_counts_from_when_it_began() -> None:
+    async with Table() as table:
+        wanted = stubborn(member_of(WEB, "ignore-term"), member_of(LOG, "ignore-term"))
+        await table.controller.want(wanted)
+        await table.settled(CAPSULE)
+        wanted = altered(wanted, desired=Desired.REMOVED, grace=7200.0)
+        await table.controller.want(wanted)
+        await asyncio.sleep(60)
+        assert [table.state(one) for one in (DB, WEB, LOG)] == ["running"] * 3
+        wanted = altered(wanted, grace=100.0)
+        assert 39 < await seconds_to_end(table, wanted, LOG) < 42, "of its hundred seconds sixty were over"
+        await asyncio.sleep(30)
+        wanted = altered(wanted, grace=20.0)
+        assert await seconds_to_end(table, wanted, WEB) < 2
+        assert 19 < await seconds_to_end(table, wanted, DB) < 23
+        await table.until(lambda: CAPSULE not in table.controller.assignments, 5)
+        assert table.world.asks == {LOG: 1, WEB: 1, DB: 1}
 
 
 async def test_many_members_that_end_at_once_come_to_rest() -> None:

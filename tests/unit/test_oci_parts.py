@@ -12,12 +12,12 @@ from krater.agent.runtimes.interfaces import Group
 from krater.agent.runtimes.oci import failures, ps, rooted, seccomp, takeoff
 from krater.agent.runtimes.oci.containerd import configuration
 from krater.agent.runtimes.oci.crun import OciProgram
+from krater.agent.runtimes.oci.endings import stop_signal
 from krater.agent.runtimes.oci.images.content import Descriptor, ImageConfig, Index
 from krater.agent.runtimes.oci.images.facts import choose_platform, facts_of
 from krater.agent.runtimes.oci.images.layers import chain_ids, lower_directories
 from krater.agent.runtimes.oci.images.pull import explain
 from krater.agent.runtimes.oci.layout import Layout
-from krater.agent.runtimes.oci.lifecycle import stop_signal
 from krater.agent.runtimes.oci.processes import Identity, identify
 from krater.agent.runtimes.oci.state import (
     ContainerRecord,

@@ -102,11 +102,11 @@ class Course:
             self.busy = self.queues = not self.turn.is_halted
 
     def keep_running(self, seen: ObservedContainer) -> None:
-        """The process it has."""
+        """The process it has. Should it have been asked to end, before its user thought better of it, that is void."""
         self.busy = True
-        if self.intent.desired is Desired.PAUSED and seen.state is ContainerState.RUNNING:
+        if self.intent.desired is Desired.PAUSED and (seen.state is ContainerState.RUNNING or seen.is_ending):
             self.freeze = Pause(seen.id)
-        elif self.intent.desired is Desired.RUNNING and seen.state is ContainerState.PAUSED:
+        elif self.intent.desired is Desired.RUNNING and (seen.state is ContainerState.PAUSED or seen.is_ending):
             self.freeze = Resume(seen.id)
 
 

@@ -102,6 +102,7 @@ class ObservedContainer:
     was started again for that pulse (0 the first time). `error` tells why a start failed before the process ran.
     `oom_killed` is true when the kernel killed a process of it for want of memory. `cut_off` tells why the process was
     ended, or is about to be, though neither it nor its user wanted that: its health, or the loss of its machine.
+    `is_ending` is true of a process that runs and was asked to end: its time for that is running.
     `health` is None where nothing checks it; it is what a crash of the agent may forget.
     `ready` is what the readiness probe says, None where there is none, and `unready` why it is not, once that is known;
     a crash may forget them as well.
@@ -119,6 +120,7 @@ class ObservedContainer:
     oom_killed: bool = False
     error: str | None = None
     cut_off: str | None = None
+    is_ending: bool = False
     health: Health | None = None
     ready: bool | None = None
     unready: str | None = None

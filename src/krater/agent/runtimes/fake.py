@@ -194,12 +194,22 @@ class FakeRuntime:
         if found.program.obeys and grace > 0:
             self.world.end(container, ENDED, self._now)
         elif grace > 0:
-            try:
-                await asyncio.wait_for(found.ended.wait(), grace)
-            except TimeoutError:
-                self._hook("during", "stop", container)
+            await self._ask(found, grace)
         self.world.end(container, KILLED, self._now)
         self._hook("after", "stop", container)
+
+    async def _ask(self, found: FakeContainer, grace: float) -> None:
+        """Once, of one that does not heed it; then wait for what is left of its time, or its end."""
+        now, container = asyncio.get_running_loop().time(), found.seen.id
+        if not found.seen.is_ending:
+            self.world.asks[container] += 1
+            found.asked_at = now
+            found.seen = replace(found.seen, state=ContainerState.RUNNING, is_ending=True)
+            self._hook("during", "stop", container)
+        try:
+            await asyncio.wait_for(found.ended.wait(), found.asked_at + grace - now)
+        except TimeoutError:
+            self._hook("during", "stop", container)
 
     async def pause(self, container: str) -> None:
         """Freeze; the time of its program goes on."""
@@ -347,7 +357,7 @@ class FakeRuntime:
         found = self._find(container)
         if found.seen.state not in ALIVE:
             raise Conflict(f"Container {container} is not running.")
-        found.seen = replace(found.seen, state=state)
+        found.seen = replace(found.seen, state=state, is_ending=False)
         self.world.tell(container)
         self._hook("after", name, container)
 

@@ -26,7 +26,7 @@ def no_hook(moment: str, effect: str, subject: str) -> None:
 
 @dataclass(eq=False)
 class FakeContainer:
-    """One container: what it was made of, and what it is now."""
+    """One container: what it was made of, and what it is now. `asked_at` is when it was asked to end."""
 
     config: ContainerConfig
     seen: ObservedContainer
@@ -34,6 +34,7 @@ class FakeContainer:
     is_whole: bool = False
     timer: asyncio.TimerHandle | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_at: float = 0.0
     files: FakeFiles = field(default_factory=FakeFiles)
     process: FakeProcess | None = None
     ipc: FakeIpc = field(default_factory=lambda: FakeIpc(0))
@@ -47,7 +48,7 @@ class FakeContainer:
 
 
 class FakeEngineWorld:
-    """What would be in the kernel and on the disk. `starts` and `kills` count, for those who judge an agent.
+    """What would be in the kernel and on the disk. `starts` and `asks` count, for those who judge an agent.
 
     `groups` are there from the first start in one to the removal of its last container.
     `latency` is the seconds that every effect takes; `logs` is a directory, or "" for no logs.
@@ -60,6 +61,7 @@ class FakeEngineWorld:
         self.logs = logs
         self.latency = latency
         self.starts: Counter[tuple[str, int, int, int]] = Counter()
+        self.asks: Counter[str] = Counter()
         self.stops: list[str] = []
         self.listeners: set[asyncio.Queue[str]] = set()
         self._last_pid = 1000
@@ -71,8 +73,8 @@ class FakeEngineWorld:
             return
         if found.timer is not None:
             found.timer.cancel()
-        state = ContainerState.EXITED
-        found.seen = replace(found.seen, state=state, pid=None, exit_code=exit_code, oom_killed=oom, finished_at=now())
+        gone = replace(found.seen, state=ContainerState.EXITED, pid=None, is_ending=False)
+        found.seen = replace(gone, exit_code=exit_code, oom_killed=oom, finished_at=now())
         found.ended.set()
         if found.process is not None:
             found.process.end(exit_code)

@@ -244,11 +244,14 @@ class Runtime(Protocol):
     async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
         """Send the stop signal, wait `grace` seconds, then kill; returns when nothing runs. Thaws a paused one.
 
+        That it was asked is *recorded*, with the time, and told as `is_ending`: another stop, after a crash too, does
+        not ask it again, and counts its grace from there.
+
         A `reason` is *recorded* with the process before anything is done to it, and told as `cut_off` from then on.
         """
 
     async def pause(self, container: str) -> None:
-        """Freeze all processes."""
+        """Freeze all processes. Whoever is paused, or resumed, is not ending any more."""
 
     async def resume(self, container: str) -> None:
         """Thaw them."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,12 +17,12 @@ from krater.agent.runtimes.oci.archives import Place
 from krater.agent.runtimes.oci.cgroups import Cgroups
 from krater.agent.runtimes.oci.conmon import Conmon, CreateFailed, Monitored
 from krater.agent.runtimes.oci.crun import OciProgram
+from krater.agent.runtimes.oci.endings import Endings, written
 from krater.agent.runtimes.oci.groups import Groups
 from krater.agent.runtimes.oci.images.store import ReadyImage
 from krater.agent.runtimes.oci.launcher import Launcher
 from krater.agent.runtimes.oci.layout import ContainerPaths, Layout
 from krater.agent.runtimes.oci.mounts import unmount_rootfs
-from krater.agent.runtimes.oci.processes import Identity, ended, send_signal, signal_has_effect
 from krater.agent.runtimes.oci.programs import started
 from krater.agent.runtimes.oci.seccomp import Filter
 from krater.agent.runtimes.oci.state import ContainerRecord, ProcessRecord, Shelf, note_out_of_memory, read_ending
@@ -31,8 +30,6 @@ from krater.agent.runtimes.oci.threads import Threads
 from krater.agent.runtimes.oci.watch import Watch
 from krater.errors import Conflict, NotFound, Permanent, Temporary
 
-KILLED_WITHIN: Final = 10.0
-MONITOR_WRITES_WITHIN: Final = 5.0
 SAID_LIMIT: Final = 16_384
 
 log = structlog.get_logger()
@@ -64,6 +61,7 @@ class Lifecycle:
         """`keep_beginning` is told of containers that take input, before they run: what they say first is awaited."""
         self._with = machinery
         self._keep_beginning = keep_beginning
+        self._endings = Endings(machinery.threads, machinery.cgroups, machinery.shelf)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._stilled: dict[str, asyncio.Future[Any]] = {}
         self._frozen: set[str] = set()
@@ -209,7 +207,7 @@ class Lifecycle:
                 raise CreateFailed(asked.output.decode(errors="replace"))
         await self._with.threads.run(self._launched, paths, pending, made, before)
         if not made.process.alive:
-            await self._written(made.monitor)
+            await written(made.monitor)
             why = await self._with.threads.run(takeoff.complaint, paths)
             if why is not None:
                 raise CreateFailed(why)
@@ -237,37 +235,23 @@ class Lifecycle:
         return why.text
 
     async def stop(self, container: str, grace: float, reason: str | None = None) -> None:
-        """Ask it to end, wait, then kill. Afterwards its exit code is on disk, and the reason from the beginning."""
+        """Ask it to end, wait, then kill. Afterwards its exit code is on disk, and the reason from the beginning.
+
+        One that was asked before is not asked again, and its time goes on.
+        """
         self._interrupt(container)
         async with self._alone(container) as paths:
             record, last = self._records(paths)
             if record is None or last is None or last.process is None or last.boot != self._with.boot:
                 return
-            if last.process.alive:
+            process = last.process
+            if process.alive:
                 if reason is not None and last.cut_off is None:
-                    condemned = replace(last, cut_off=reason)
-                    await self._with.threads.run(self._with.shelf.write, paths.process, condemned)
-                await self._end(record.cgroup, last.process, stop_signal(record), grace)
-            await self._written(last.monitor)
+                    last = replace(last, cut_off=reason)
+                    await self._with.threads.run(self._with.shelf.write, paths.process, last)
+                await self._endings.end(record, last, process, paths, grace)
+            await written(last.monitor)
             await self._with.threads.run(self._tidy, record, paths)
-
-    async def _end(self, cgroup: str, process: Identity, number: int, grace: float) -> None:
-        cgroups, threads = self._with.cgroups, self._with.threads
-        frozen = await threads.run(cgroups.frozen, cgroup)
-        asked = grace > 0 and signal_has_effect(process.pid, number) and send_signal(process, number)
-        if frozen:
-            await threads.run(cgroups.freeze, cgroup, False)
-        if asked and await ended(process, grace):
-            return
-        await threads.run(cgroups.kill, cgroup)
-        if not await ended(process, KILLED_WITHIN):
-            raise Temporary("the container's process does not end although it was killed")
-
-    async def _written(self, monitor: Identity | None) -> None:
-        """Wait until the monitor has written the exit code, which it does at once."""
-        if monitor is not None and not await ended(monitor, MONITOR_WRITES_WITHIN):
-            send_signal(monitor, signal.SIGKILL)
-            await ended(monitor, MONITOR_WRITES_WITHIN)
 
     def _tidy(self, record: ContainerRecord, paths: ContainerPaths) -> None:
         """Keep nothing of a process that ended but what it left in writing."""
@@ -284,7 +268,7 @@ class Lifecycle:
             record, last = self._records(paths)
             if record is None or last is None or last.process is None or last.process.alive:
                 return
-            await self._written(last.monitor)
+            await written(last.monitor)
             await self._with.threads.run(self._tidy, record, paths)
             if read_ending(paths) is None and last.finished_at is None:  # nobody else will tell when it was
                 ended_now = replace(last, finished_at=datetime.now(UTC))
@@ -336,11 +320,12 @@ class Lifecycle:
         return tree
 
     async def freeze(self, container: str, frozen: bool) -> None:
-        """Pause or resume. A resumed one may have been running already."""
+        """Pause or resume. A resumed one may have been running already, asked to end or not: it is to go on now."""
         async with self._alone(container) as paths:
             record, last = self._records(paths)
             if record is None or last is None or last.process is None or not last.process.alive:
                 raise Conflict("the container does not run")
+            await self._endings.spare(last, paths)
             await self._with.threads.run(self._with.cgroups.freeze, record.cgroup, frozen)
 
     async def update(self, container: str, cpu: float, memory: int) -> None:
@@ -373,15 +358,6 @@ class Lifecycle:
     async def close(self) -> None:
         """Let go of what watches. Containers go on."""
         await self.watch.close()
-
-
-def stop_signal(record: ContainerRecord) -> int:
-    """The number of the signal that an image wants to be stopped by: `SIGINT`, `INT` or `2`."""
-    wanted = record.image.stop_signal.upper()
-    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 3:
-        return int(wanted) if 0 < int(wanted) < signal.NSIG else signal.SIGTERM
-    name = wanted if wanted.startswith("SIG") else f"SIG{wanted}"
-    return next((s for s in signal.Signals if s.name == name), signal.SIGTERM)
 
 
 @contextmanager

@@ -49,7 +49,8 @@ class ProcessRecord:
     """`process.json`: the last start. Written before anything is started (then `process` is None), and again after.
 
     `error` tells why a start failed before the process ran, `exit_code` what a shell would make of that. `cut_off`
-    tells why it was stopped, or is to be, though nobody asked for that.
+    tells why it was stopped, or is to be, though nobody asked for that. `asked_at` is when it was asked to end, in
+    seconds since the machine started.
     """
 
     run: int
@@ -62,6 +63,7 @@ class ProcessRecord:
     error: str | None = None
     exit_code: int | None = None
     cut_off: str | None = None
+    asked_at: float | None = None
 
 
 Record = TypeVar("Record")
@@ -199,7 +201,7 @@ def _running_or_not(
     if ending is None and last.boot == boot:
         if process.alive:
             state = ContainerState.PAUSED if is_paused() else ContainerState.RUNNING
-            return {"state": state, "pid": process.pid}
+            return {"state": state, "pid": process.pid, "is_ending": last.asked_at is not None}
         if last.monitor is not None and last.monitor.alive:  # about to write the ending
             ending = read_ending(paths)
             if ending is None:
