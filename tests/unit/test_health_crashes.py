@@ -1,10 +1,12 @@
 """What becomes of probes when the agent dies: they are asked anew, and nothing is ended for that. In virtual time."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from tests.support.agent import Table, altered
+from tests.support.agent import Table, altered, loop_now
 from tests.support.probes import (
     ALWAYS,
     HEALTHY,
@@ -59,13 +61,48 @@ async def test_a_process_that_has_started_up_is_not_asked_that_again_after_a_cra
     await table.stop()
     script.say(startup="f")
     table.start()
-    await asyncio.sleep(99)
+    await asyncio.sleep(90)
     assert (len(script.asked["startup"]), starts(table), health(table)) == (1, 1, STARTING)
     await table.until(lambda: health(table) is HEALTHY, 30)
     script.say(startup="s")
     await table.controller.want(altered(wanted, run=2))
     await table.until(lambda: len(script.asked["startup"]) == 2, 30)
     await table.stop()
+
+
+async def test_the_delay_before_the_first_question_is_counted_from_the_start_of_the_process(script: Script) -> None:
+    script.say(live="s", ready="s")
+    table = Table()
+    table.start()
+    await table.controller.want(probed(liveness=asks("live", delay=1000), readiness=asks("ready", delay=100)))
+    await table.settled(ONE)
+    began = asyncio.get_running_loop().time()
+    for seconds in (60, 30):
+        await asyncio.sleep(seconds)
+        await table.stop()
+        table.start()
+    await table.until(lambda: ready(table) is True, 30)
+    assert 100 <= script.asked["ready"][0] - began < 112
+    await table.stop()
+    await asyncio.sleep(300)
+    table.start()
+    await table.until(lambda: ready(table) is False, 2)
+    await table.until(lambda: ready(table) is True, 2)
+    await table.until(lambda: health(table) is HEALTHY, 1000)
+    assert 1000 <= script.asked["live"][0] - began < 1105
+    await table.stop()
+
+
+async def test_when_the_clock_of_the_machine_is_put_back_nobody_waits_longer_than_once(script: Script) -> None:
+    script.say(ready="s")
+    async with Table() as table:
+        wanted = probed(readiness=asks("ready", delay=100))
+        await table.controller.want(wanted)
+        await table.settled(ONE)
+        found = table.world.containers[ONE]
+        found.seen = replace(found.seen, started_at=loop_now() + timedelta(days=1))
+        await table.controller.want(altered(wanted))
+        await table.until(lambda: ready(table) is True, 115)
 
 
 async def test_one_with_a_startup_probe_alone_is_well_after_a_crash_if_it_was(script: Script) -> None:

@@ -2,8 +2,8 @@
 
 Checks belong to one process: they begin when that runs, and end with it. What they find is part of what is observed of
 the container; what follows from it, the planner decides. Nothing of it is on disk: after a crash of the agent checks
-begin anew, as they do for a process that was just started. Only that one has answered its startup probe is kept, by the
-controller (`Made.begun`).
+begin anew, but what has passed of the time before the first one counts, as that is the process's. That one has answered
+its startup probe is kept, by the controller (`Made.begun`).
 
 What a row of answers means is in `verdicts`, how one is asked in `probing`.
 """
@@ -23,8 +23,10 @@ from krater.agent.probing import LOOPBACK, Place, Prober
 from krater.agent.runtimes.interfaces import Engine
 from krater.agent.verdicts import Check, Outcome, Purpose, Tally, Verdict, checks_of, verdict
 from krater.agent.vif.interfaces import Vif
+from krater.clock import Now, utc_now
 from krater.errors import KraterError
 from krater.model.assignment import Assignment, ContainerState, Made, ObservedContainer
+from krater.model.member import Probe
 
 _log = structlog.get_logger(__name__)
 
@@ -81,11 +83,13 @@ class HealthChecks:
         vif: Vif,
         changed: Callable[[str], None],
         is_held: Callable[[str], bool] = _never,
+        now: Now = utc_now,
     ) -> None:
         self._engine = engine
         self._prober = Prober(engine, vif)
         self._changed = changed
         self._is_held = is_held
+        self._now = now
         self._watches: dict[str, _Watch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._for_commands = FairRoom(_COMMANDS, _COMMANDS_OF_ONE)
@@ -168,7 +172,7 @@ class HealthChecks:
     async def _ask_again_and_again(self, watch: _Watch, check: Check) -> None:
         """The time between is counted from the end of a check, as a slow one is load enough."""
         probe = check.probe
-        await asyncio.sleep(probe.delay * random.uniform(1, 1 + _JITTER))  # noqa: S311
+        await asyncio.sleep(self._seconds_left(watch, probe))
         if not check.first:
             await watch.begun.wait()
         commands = probe.http is None and probe.port is None
@@ -181,6 +185,17 @@ class HealthChecks:
             if check.first and watch.has_begun:
                 return
             await asyncio.sleep(probe.interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+
+    def _seconds_left(self, watch: _Watch, probe: Probe) -> float:
+        """Until the first question, counted from the process's start; never more than its delay if clocks jump.
+
+        When the agent is started again, the delays of many are over at once: those are not asked at once.
+        """
+        began = watch.start.started_at
+        left = probe.delay if began is None else probe.delay - (self._now() - began).total_seconds()
+        if left > 0:
+            return min(left, probe.delay) * random.uniform(1, 1 + _JITTER)  # noqa: S311
+        return probe.interval * random.uniform(0, _JITTER) if probe.delay else 0.0  # noqa: S311
 
     async def _ask_safely(self, watch: _Watch, check: Check) -> Outcome | None:
         """What a check said; None when it says nothing about the process, as it is held still, paused or gone."""

@@ -103,7 +103,7 @@ class Agent:
         self._reconciler = Reconciler("workloads", self._reconcile, concurrency=settings.concurrency)
         self._volume_tasks = VolumeTasks(node, bus, volumes)
         self._reporter = Reporter(node, bus)
-        self._health = HealthChecks(runtime, vif, self._stir, self._is_held)
+        self._health = HealthChecks(runtime, vif, self._stir, self._is_held, now)
         self._images = ImageTasks(node, bus, runtime, settings.pull_patience, settings.largest_image)
         self._uploads = Uploads(runtime)
         self._garbage = ImageGarbage(runtime, self._images, self._images_in_use, directory, _marks(settings))
