@@ -1,5 +1,6 @@
 """Who of a capsule begins when, what becomes of the others when one fails, and how it ends; on the real engine."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -219,3 +220,25 @@ def test_a_grace_of_a_day_is_taken_and_used_only_if_need_be(own: Server) -> None
     capsule.says("polite", "begun")
     assert capsule.shown()["grace"] == 86400
     capsule.delete(within=30)
+
+
+def test_a_delete_under_way_is_hurried_and_has_asked_nobody_twice(own: Server) -> None:
+    """Also when Krater dies meanwhile. What the first had of its hour counts; the others have their second."""
+    ignores = "trap 'echo asked' TERM; echo begun; while :; do sleep 0.1; done"
+    names = ("first", "second", "third")
+    capsule = Capsule.running(own, *(member(name, ignores) for name in names), terminationGracePeriodSeconds=3600)
+    for name in names:
+        capsule.says(name, "begun")
+    ids = [capsule.container(name) for name in names]
+    assert capsule.ask("DELETE").status == 204
+    log = own.directory / "engine/logs" / ids[2] / "container.log"
+    eventually(lambda: "asked" in log.read_text(), what="the one that began last being asked")
+    record = capsule.directory("third") / "process.json"
+    eventually(lambda: json.loads(record.read_text())["asked_at"], what="that being written down")
+    own.kill()
+    own.start()
+    assert capsule.ask("DELETE", "?timeout=1").status == 204
+    capsule.gone()
+    said = [own.client().containers.logs(id).splitlines() for id in ids]
+    assert said[2] == ["begun", "asked"]
+    assert max(one.count("asked") for one in said) == 1

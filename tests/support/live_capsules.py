@@ -219,7 +219,7 @@ def delete_all(server: Server) -> None:
     """Have all capsules gone."""
     there = [Capsule(server, one["uuid"]) for one in capsules(server)]
     for capsule in there:
-        capsule.ask("DELETE")
+        capsule.ask("DELETE", "?timeout=0")
     for capsule in there:
         capsule.gone()
 
