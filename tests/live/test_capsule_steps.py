@@ -1,25 +1,62 @@
-"""`kill -9` of the real process at every step of a capsule: two init containers, three members and a shared volume."""
+"""`kill -9` of the real process at every step of a capsule: two init containers, three members and a shared volume.
+
+Before and behind steps, that is. Deaths amid them are in `test_capsule_kill.py` for whole capsules, at any moment, and
+in `test_engine_crashes.py` and its neighbours for each part.
+"""
 
 import contextlib
 import http.client
+import json
+import signal
+import sqlite3
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from krater.agent.runtimes.oci.processes import Identity
+from krater.client import Unreachable
 from tests.support.asking import admin_of
 from tests.support.leftovers import leftovers, loop_devices
 from tests.support.live_capsules import Capsule, Json, capsules, member, mounts, new_volume, template
+from tests.support.mortal import points_left
 from tests.support.networks import has_guards, links_left
 from tests.support.server import Server, eventually, serving
 
 pytestmark = pytest.mark.live
 
-KILLS = 12  # at most, of a beginning, and of an end: about as many steps can be told apart from outside
-MEMBERS = ("web", "log", "clock")
+INIT, MEMBERS = ("first", "second"), ("web", "log", "clock")
+ALL = (*INIT, *MEMBERS)
+CAPSULES = 8  # at most: of steps that are taken at once, some die of another one's death
+LONG = 90.0  # seconds that one life may take
 LINE = "echo {0} >> /job/lines; echo {0}"
+# At each of these points Krater dies once, and this is then on the machine, or among what is stored.
+MADE = {
+    "after claim": "claims",
+    "after place": "ports",
+    "after make_sandbox": "sandbox",
+    "after plug": "card",
+    "after connect_volume": "loop device",
+    **{f"after create {name}": f"record of {name}" for name in ALL},
+    **{f"after start {name}": f"process of {name}" for name in ALL},
+    "before start second": "end of first",
+    "before start web": "end of second",
+}
+# At these, it is not there any more.
+REMOVED = {
+    **{f"after stop {name}": f"life of {name}" for name in MEMBERS},
+    **{f"after remove {name}": f"record of {name}" for name in ALL},
+    "after remove_sandbox": "sandbox",
+    "after disconnect": "loop device",
+    "after give back": "ports",
+    "after free volumes": "held volumes",
+    "after forget": "workloads",
+    "after discard": "disk",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,49 +83,108 @@ def wanted() -> Json:
     )
 
 
-def world(server: Server) -> frozenset[str]:
-    """What steps leave on the machine: directories, records of processes and of their ends, namespaces, mounts."""
-    containers = ("engine/containers/*", "engine/containers/*/process.json", "engine/containers/*/run/exit")
-    places = (*containers, "run/netns/sandboxes/*", "run/volumes/*/*")
-    return frozenset(str(path) for place in places for path in server.directory.glob(place))
+class Lives:
+    """The lives of a Krater that dies once at each of these points; there `has` to be what they say, or must not."""
+
+    def __init__(self, server: Server, file: Path, points: Mapping[str, str], *, has: bool) -> None:
+        self.server, self.file, self.points, self.has = server, file, points, has
+        self.members: dict[str, str] = {}
+        self.ahead = set(points)
+        file.write_text("".join(f"{point}\n" for point in points))
+
+    @property
+    def left(self) -> set[str]:
+        """Where it has not died yet."""
+        return set(points_left(self.file))
+
+    def go_on(self, is_done: Callable[[], bool]) -> None:
+        """Start it again as often as it dies, until it is done; each time it must have done what it died behind."""
+        end = time.monotonic() + LONG
+        while not knows(self.server, is_done):
+            assert time.monotonic() < end, f"does neither get done nor die {sorted(self.left)}; is: {self.world()}"
+            if self.server.child is None or self.server.child.poll() is None:
+                time.sleep(0.02)
+                continue
+            assert self.server.child.returncode == -signal.SIGKILL, self.server.log.read_text()[-4000:]
+            (point,) = self.ahead - self.left
+            self.ahead, seen = self.left, self.world()
+            assert (self.points[point] in seen) is self.has, f"it died {point}, and there is: {seen}"
+            self.server.child, end = self.server.spawn(), time.monotonic() + LONG
+
+    def world(self) -> set[str]:
+        """What there is of the only capsule: told by the disk, the kernel and the database."""
+        listed = leftovers(self.server)
+        kinds = ("sandbox", "card", "loop device")
+        seen = {kind for kind in kinds if any(line.startswith(f"{kind} ") for line in listed)}
+        seen |= {line.partition(" rows of ")[2] for line in listed if " rows of " in line}
+        seen |= {"disk"} if any(self.server.directory.glob("volumes/disks/*")) else set()
+        self.members |= stored_members(self.server)
+        for name, container in self.members.items():
+            directory = self.server.directory / "engine" / "containers" / container
+            process = process_of(directory)
+            found = {
+                "record": (directory / "container.json").exists(),
+                "process": process is not None,
+                "life": process is not None and process.alive,
+                "end": (directory / "run" / "exit").exists(),
+            }
+            seen |= {f"{what} of {name}" for what, is_so in found.items() if is_so}
+        return seen
 
 
-def through_kills(server: Server, is_done: Callable[[], bool]) -> int:
-    """Krater dies at step after step until it is done, or has died often enough; how often. It answers then."""
-    died = 0
-    while died < KILLS and dies_at_the_next_step(server, is_done):
-        died += 1
-        server.child = server.spawn()
-    eventually(lambda: knows(server, lambda: True), within=30, what="Krater answering")
-    return died
+def stored_members(server: Server) -> dict[str, str]:
+    """The ids of the only capsule's members by their names: it is asked nothing, as it may be dead."""
+    with contextlib.closing(sqlite3.connect(f"file:{server.directory}/krater.sqlite?mode=ro", uri=True)) as database:
+        rows = database.execute("select spec from workloads").fetchall()
+    return {one["name"]: one["id"] for (spec,) in rows for one in json.loads(spec)["containers"]}
 
 
-def dies_at_the_next_step(server: Server, is_done: Callable[[], bool]) -> bool:
-    """Kill it as soon as the world is another one than now; False when it is done before that."""
-    before, end, looks = world(server), time.monotonic() + 60, 0
-    while world(server) == before:
-        looks += 1
-        if looks % 200 == 0 and knows(server, is_done):
-            return False
-        assert time.monotonic() < end, "neither a step nor the end in a minute"
-        time.sleep(0.0005)
-    server.kill()
-    return True
+def process_of(directory: Path) -> Identity | None:
+    """The process that is recorded of a container, if one is."""
+    try:
+        record = json.loads((directory / "process.json").read_text())["process"]
+    except FileNotFoundError:
+        return None
+    return None if record is None else Identity(record["pid"], record["ticks"])
+
+
+@contextlib.contextmanager
+def mortal(server: Server, file: Path) -> Iterator[None]:
+    """Meanwhile it is one that dies at the points in this file."""
+    program, variables = server.program, server.variables
+    server.program = [sys.executable, "-m", "tests.support.mortal", str(file)]
+    server.variables = {**variables, "PYTHONPATH": str(Path(__file__).parents[2])}
+    try:
+        server.kill()
+        server.start()
+        yield
+    finally:
+        server.program, server.variables = program, variables
+        server.kill()
+        server.start()
 
 
 def knows(server: Server, question: Callable[[], bool]) -> bool:
     """A question to a Krater that may not answer yet."""
-    with contextlib.suppress(OSError, http.client.HTTPException):
+    with contextlib.suppress(OSError, http.client.HTTPException, Unreachable):
         return admin_of(server).ask("GET", "/v1/hosts").status == 200 and question()
     return False
 
 
-def is_running(capsule: Capsule) -> bool:
-    return bool(capsule.shown()["status"] == "Running")
+def is_running(server: Server) -> bool:
+    (capsule,) = capsules(server)
+    assert capsule["status"] != "Error", capsule["status_reason"]
+    return bool(capsule["status"] == "Running")
 
 
-def is_gone(capsule: Capsule) -> bool:
-    return capsule.ask().status == 404
+def is_gone(server: Server) -> bool:
+    return capsules(server) == []
+
+
+def asked(server: Server, method: str, path: str, body: Any = None) -> None:
+    """Have it begin. It may die before it answers, but not before it has stored what it is to do."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert admin_of(server).ask(method, path, body).status in (202, 204)
 
 
 def nothing_left(server: Server) -> None:
@@ -100,15 +196,39 @@ def nothing_left(server: Server) -> None:
     assert list((server.directory / "volumes" / "disks").iterdir()) == []
 
 
-def test_killed_at_every_step_of_its_making_and_of_its_removal(own: Server) -> None:
-    capsule = Capsule.of(own, wanted())
-    assert through_kills(own, lambda: is_running(capsule)) >= 2
-    capsule.ends_up("Running")
+def test_killed_at_every_step_of_its_making(own: Server, tmp_path: Path) -> None:
+    dies_everywhere(Lives(own, tmp_path / "points", MADE, has=True))
+
+
+def test_killed_at_every_step_of_its_removal(own: Server, tmp_path: Path) -> None:
+    dies_everywhere(Lives(own, tmp_path / "points", REMOVED, has=False))
+
+
+def dies_everywhere(lives: Lives) -> None:
+    """Capsules are made and removed until it has died at all points, each as if nobody had died."""
+    server = lives.server
+    with mortal(server, lives.file):
+        for _ in range(CAPSULES):
+            asked(server, "POST", "/v1/capsules", {"template": wanted()})
+            lives.go_on(lambda: is_running(server))
+            capsule = Capsule(server, capsules(server)[0]["uuid"])
+            is_as_wanted(capsule)
+            assert lives.world() >= {*lives.points.values()}
+            asked(server, "DELETE", f"/v1/capsules/{capsule.id}")
+            lives.go_on(lambda: is_gone(server) and not leftovers(server) and not server.client().volumes.list())
+            nothing_left(server)
+            if not lives.left:
+                return
+    raise AssertionError(f"{CAPSULES} capsules were made and removed, and it did not die {sorted(lives.left)}")
+
+
+def is_as_wanted(capsule: Capsule) -> None:
+    """As if nobody had died: everything was done, in order, and what had succeeded was not done again."""
     for name in MEMBERS:
         capsule.says(name, "begun")
         lines = capsule.log(name).splitlines()
-        assert [line for line in dict.fromkeys(lines) if line in ("first", "second")] == ["first", "second"]
-    for name in ("first", "second"):
+        assert [line for line in dict.fromkeys(lines) if line in INIT] == [*INIT]
+    for name in INIT:
         shown = capsule.member(name)
         assert (shown["status"], shown["exit_code"]) == ("Stopped", 0)
         assert capsule.log(name).count("ended") == 1, "what had succeeded was not run again"
@@ -116,10 +236,6 @@ def test_killed_at_every_step_of_its_making_and_of_its_removal(own: Server) -> N
     address = capsule.address()
     for name in MEMBERS:
         capsule.prints(name, f"ip -o addr show dev eth0 | grep -q {address}")
-    assert capsule.ask("DELETE").status == 204
-    assert through_kills(own, lambda: is_gone(capsule)) >= 2
-    capsule.gone()
-    nothing_left(own)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.015, 0.05])

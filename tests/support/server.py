@@ -89,6 +89,7 @@ class Server:
         ]
         self.child: subprocess.Popen[bytes] | None = None
         self.variables: dict[str, str] = {}
+        self.program = [str(BIN / "krater")]
         self.log = self.directory / "serve.log"
 
     @property
@@ -107,7 +108,7 @@ class Server:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it to answer."""
         with self.log.open("ab") as log:
-            command = [str(BIN / "krater"), "serve", *self.options, *(["--fake"] if self.fake else [])]
+            command = [*self.program, "serve", *self.options, *(["--fake"] if self.fake else [])]
             environment = {**os.environ, **self.variables}
             return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
 
