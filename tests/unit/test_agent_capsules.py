@@ -109,6 +109,25 @@ async def test_trouble_names_its_member() -> None:
     await table.stop()
 
 
+async def test_a_pull_names_its_member_while_it_goes_on_and_when_it_failed() -> None:
+    table = Table()
+    table.start(
+        lambda moment, effect, subject: _refuse((moment, effect, subject) == ("after", "ensure_image", "nginx"))
+    )
+    table.world.images.add("alpine")
+    table.world.images.seconds = 100
+    await table.controller.want(capsule_of(CAPSULE, member_of(DB), member_of(WEB, image="nginx")))
+    await asyncio.sleep(50)
+    report = table.report(CAPSULE)
+    assert report is not None
+    assert (report.failed, (report.trouble or "").partition(":")[0]) == (WEB, "Pulling the image")
+    await asyncio.sleep(51)
+    report = table.report(CAPSULE)
+    assert report is not None
+    assert (report.failed, report.trouble) == (WEB, "later")
+    await table.stop()
+
+
 def _refuse(is_so: bool) -> None:
     if is_so:
         raise Temporary("later")

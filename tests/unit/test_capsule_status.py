@@ -91,7 +91,7 @@ LATE = {"settled": False}
     [
         (PULLING, "image_pulling", "one: Creating."),
         ({**PULLING, "trouble": "No answer."}, "image_pulling", "one: No answer."),
-        ({**PULLING, "trouble": "No answer.", "failed": "db"}, "image_pulling", "one: Creating."),
+        ({**PULLING, "trouble": "No answer.", "failed": "db"}, "image_pulling", "db: No answer."),
         ({**LATE, "one": idle()}, "container_starting", "one: Created."),
         ({**LATE, "one": up()}, None, "one: Running."),
         ({**LATE, "one": down()}, None, "log: Creating."),
@@ -111,6 +111,31 @@ def test_a_member_that_waits_says_for_whom_and_so_does_the_capsule() -> None:
     assert found.whole == Status("Creating", "container_starting", "web: Waits for db to be healthy.")
     assert (found.members["web"].word, found.members["web"].reason) == ("Created", "Waits for db to be healthy.")
     assert [found.members[name].word for name in ("one", "log", "db")] == ["Stopped", "Running", "Running"]
+
+
+def test_while_one_member_is_in_trouble_those_not_begun_say_that_they_wait_for_it() -> None:
+    seen: dict[str, Any] = {**PULLING, "one": down(), "log": up(), "web": idle()}
+    found = derive(**seen, trouble="No answer.", failed="db")
+    reasons = {name: (status.word, status.reason) for name, status in found.members.items()}
+    assert reasons == {
+        "one": ("Stopped", None),
+        "log": ("Running", None),
+        "db": ("Creating", "No answer."),
+        "web": ("Created", "Waits for db: No answer."),
+    }
+    assert (found.whole.word, found.whole.reason) == ("Creating", "db: No answer.")
+
+
+def test_a_capsule_that_begins_anew_tells_of_the_member_in_trouble_and_not_of_those_that_wait() -> None:
+    found = derive(replace(RUN, run=2), **all_up(), settled=False, trouble="No answer.", failed="web")
+    assert (found.whole.word, found.whole.reason) == ("Restarting", "web: No answer.")
+    assert {status.reason for name, status in found.members.items() if name != "web"} == {"Waits for web: No answer."}
+
+
+def test_trouble_of_nobody_in_particular_is_everybodys() -> None:
+    found = derive(settled=False, trouble="No address.", failed=None)
+    assert {status.reason for status in found.members.values()} == {"No address."}
+    assert found.whole.reason == "one: No address."
 
 
 def test_a_capsule_without_a_node_is_creating_or_refused() -> None:

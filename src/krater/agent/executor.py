@@ -53,7 +53,8 @@ class Deferred(Interrupted):
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """The steps of one workload under way. `note` is called when `step` or `progress` changed.
+    """The steps of one workload under way. `note` is called when `step` or `progress` changed: how far a pull is, and
+    the container whose image that is.
 
     `changed` is set when another assignment came: a pull or a graceful stop then gives way. `failures` are the steps
     that failed, and why. `waiting` is how many of its lanes wait `aside`.
@@ -68,7 +69,7 @@ class Work:
     events: list[StepEvent] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     active: list[Step] = field(default_factory=list)
-    progress: str | None = None
+    progress: tuple[str, str] | None = None
     failures: list[tuple[Step, BaseException]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     patience: float | None = None
@@ -226,10 +227,13 @@ class Executor:
     async def _prepare(self, work: Work, step: EnsureImage | Create) -> None:
         if isinstance(step, EnsureImage):
             asker = self._asker(work.assignment, step) if work.assignment is not None else OPERATOR
-            pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work), asker)
-            with self._waiting(work):
-                await _unless_changed(work, pull)
-            work.progress = None
+            pull = self._runtime.ensure_image(step.image, step.policy, _progress_into(work, step.container), asker)
+            try:
+                with self._waiting(work):
+                    await _unless_changed(work, pull)
+            finally:
+                if work.progress is not None and work.progress[1] == step.container:
+                    work.progress = None
         elif work.assignment is not None:
             config = self._configure(work.assignment, step, self._observer.path(work.workload))
             await self._runtime.create(config)
@@ -280,7 +284,7 @@ async def _unless_changed(work: Work, doing: Coroutine[Any, Any, Any]) -> None:
         await asyncio.gather(step, changed, return_exceptions=True)
 
 
-def _progress_into(work: Work) -> Callable[[PullProgress], None]:
+def _progress_into(work: Work, container: str) -> Callable[[PullProgress], None]:
     """Says how far a pull is, at most once a second."""
     last = 0.0
 
@@ -295,7 +299,7 @@ def _progress_into(work: Work) -> Callable[[PullProgress], None]:
             done += f" of {progress.total / MIB:.1f} MiB ({100 * progress.done // progress.total} %)"
         else:
             done += " MiB"
-        work.progress = done
+        work.progress = done, container
         work.note()
 
     return tell

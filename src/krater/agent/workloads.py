@@ -293,6 +293,7 @@ class Workloads:
     def _report(self, entry: Entry, assignment: Assignment, done: Plan | None) -> None:
         events, entry.events[:] = tuple(entry.events), []
         work = entry.work
+        trouble = (None if work is None else work.progress) or (entry.trouble, entry.troubled)
         self._reporter.put(
             Report(
                 workload=entry.workload,
@@ -302,8 +303,8 @@ class Workloads:
                 settled=done is not None and done.settled,
                 gone=done is not None and done.gone,
                 failure=None if done is None else done.failure,
-                failed=entry.troubled if done is None else done.failed,
-                trouble=(work.progress if work is not None else None) or entry.trouble,
+                failed=trouble[1] if done is None else done.failed,
+                trouble=trouble[0],
                 step="" if work is None or done is not None else work.step,
                 events=events,
                 made=tuple(entry.made.values()),

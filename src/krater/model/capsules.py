@@ -23,6 +23,7 @@ from krater.model.status import (
 from krater.model.workload import ContainerSpec, Desired, Intent, WorkloadSpec
 
 _NOT_STARTED = "Not started: "
+_HELD_UP = "Waits for "
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,13 @@ class Situation:
         """What is seen of each container."""
         return {one.id: one for one in self.observed.containers}
 
+    @property
+    def hold_up(self) -> str | None:
+        """What is the trouble with one member, with its name: whoever has not begun waits for that."""
+        trouble, failed = self.observed.trouble, self.observed.failed
+        is_of_one = trouble is not None and any(one.id == failed for one in self.spec.containers)
+        return _named(self.spec, failed, trouble) if is_of_one else None
+
 
 def derive_capsule_status(situation: Situation) -> CapsuleStatus:
     """The status of a capsule, with those of its members."""
@@ -72,7 +80,9 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn, *
     is_begun = seen is not None and seen.state is not ContainerState.CREATED and seen.run >= intent.run
     if is_over and is_begun and spec.role is Role.SIDECAR:
         intent = replace(intent, desired=Desired.STOPPED)
+    waits = turn.waits
     if observed.failed not in (None, spec.id):
+        waits = waits if situation.hold_up is None else f"{_HELD_UP}{situation.hold_up}"
         observed = replace(observed, trouble=None)
     has_ended = is_begun and seen is not None and seen.state is ContainerState.EXITED
     if has_ended and seen is not None and not crew.comes_back(spec, seen):
@@ -91,8 +101,8 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn, *
     if turn.doom is not None:
         return replace(status, word=ERROR, task=None, reason=f"{_NOT_STARTED}{turn.doom}")
     if situation.is_current and observed.settled and observed.failure is not None:
-        return replace(status, word=ERROR, task=None, reason=f"{_NOT_STARTED}{_named(situation.spec, observed)}")
-    return replace(status, reason=status.reason or turn.waits)
+        return replace(status, word=ERROR, task=None, reason=f"{_NOT_STARTED}{_failure(situation)}")
+    return replace(status, reason=status.reason or waits)
 
 
 def _settled(observed: Observed, intent: Intent) -> Observed:
@@ -107,7 +117,7 @@ def _whole(situation: Situation, members: dict[str, Status], *, is_over: bool) -
     if first.word in (DELETING, UNKNOWN):  # of these, all members are
         return first
     if situation.is_current and observed.failure is not None:
-        return Status(ERROR, None, _named(spec, observed))
+        return Status(ERROR, None, _failure(situation))
     if placement.node is None:
         return first
     if situation.intent.desired not in TO_RUN:
@@ -115,12 +125,16 @@ def _whole(situation: Situation, members: dict[str, Status], *, is_over: bool) -
     return _in_action(situation, members, is_over=is_over)
 
 
-def _named(spec: WorkloadSpec, observed: Observed) -> str:
-    """What went wrong, with the name of the member it is about."""
-    name = next((c.name for c in spec.containers if c.id == observed.failed), None)
-    failure = observed.failure or ""
-    is_told = name is None or failure.startswith((f"{name} ", f"init container {name} "))
-    return failure if is_told else f"{name}: {failure}"
+def _failure(situation: Situation) -> str:
+    """What went wrong for good, with the name of the member it is about."""
+    return _named(situation.spec, situation.observed.failed, situation.observed.failure)
+
+
+def _named(spec: WorkloadSpec, container: str | None, reason: str | None) -> str:
+    """A reason with the name of the member it is about, unless it begins with that."""
+    name, words = next((c.name for c in spec.containers if c.id == container), None), reason or ""
+    is_told = name is None or words.startswith((f"{name} ", f"init container {name} "))
+    return words if is_told else f"{name}: {words}"
 
 
 def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
@@ -130,15 +144,20 @@ def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
         return Status(RUNNING, "container_stopping" if situation.intent.grace > 0 else "container_killing")
     for spec in situation.spec.containers:
         if members[spec.id].word in (CREATING, REBUILDING):
-            return _told_of(spec, members[spec.id])
+            return _told_of(situation, spec, members[spec.id])
     return Status(CREATED if situation.intent.desired is Desired.CREATED else STOPPED)
 
 
-def _told_of(spec: ContainerSpec, status: Status) -> Status:
+def _told_of(situation: Situation, spec: ContainerSpec, status: Status) -> Status:
     """The status of a member as that of the whole: with its name, unless it tells of another one."""
-    if status.reason is not None and status.reason.startswith(_NOT_STARTED):
-        return Status(status.word, status.task, status.reason.removeprefix(_NOT_STARTED))
-    return Status(status.word, status.task, None if status.reason is None else f"{spec.name}: {status.reason}")
+    reason = status.reason
+    if reason is not None and reason.startswith(_NOT_STARTED):
+        reason = reason.removeprefix(_NOT_STARTED)
+    elif reason == f"{_HELD_UP}{situation.hold_up}":
+        reason = situation.hold_up
+    elif reason is not None:
+        reason = f"{spec.name}: {reason}"
+    return Status(status.word, status.task, reason)
 
 
 def _in_action(situation: Situation, members: dict[str, Status], *, is_over: bool) -> Status:
@@ -148,17 +167,17 @@ def _in_action(situation: Situation, members: dict[str, Status], *, is_over: boo
     for word in (ERROR, REBUILDING):
         for spec, status in named:
             if status.word == word:
-                return _told_of(spec, status)
+                return _told_of(situation, spec, status)
     if all(status.word == STOPPED and status.task is None for _, status in mains):
         return _ended(situation, named, is_over=is_over)
     for spec, status in named:
         if status.word == RESTARTING or (status.word == STOPPED and status.task is not None):
-            return replace(_told_of(spec, status), word=RESTARTING)
+            return replace(_told_of(situation, spec, status), word=RESTARTING)
     for spec, status in named:
         is_ready = status.word == STOPPED if spec.role is Role.INIT else status.word not in (CREATED, CREATING)
         if not is_ready:
-            reason = status.reason or f"{status.word}."
-            return Status(CREATING, situation.observed.step or status.task, f"{spec.name}: {reason}")
+            told = _told_of(situation, spec, replace(status, reason=status.reason or f"{status.word}."))
+            return replace(told, word=CREATING, task=situation.observed.step or status.task)
     if all(status.word == PAUSED for _, status in mains):
         return Status(PAUSED)
     return Status(RUNNING, None, _remark(situation, mains))
