@@ -198,6 +198,35 @@ def test_ports_are_opened_to_everybody_and_their_group_goes_with_the_capsule(own
     client.security_groups.delete("strangers")
 
 
+def test_named_groups_decide_who_reaches_a_capsule_and_follow_their_rules(own: Server) -> None:
+    client = own.client()
+    group = client.security_groups.create("front")["uuid"]
+    rule = client.security_groups.add_rule("front", protocol="tcp", ports=(8080, 8080))
+    neighbour = running(own)
+    both = "mkdir /www; echo hi > /www/index.html; httpd -p 8081 -h /www; exec httpd -f -p 8080 -h /www"
+    capsule = Capsule.running(own, member("web", both), member("log"), securityGroups=["front"])
+    assert capsule.shown()["security_groups"] == [group], "and not in the default one, nor in one of its own"
+
+    def reaches(port: int) -> bool:
+        asked = client.containers.execute(neighbour, ["sh", "-c", f"nc -w 1 {capsule.address()} {port} < /dev/null"])
+        return asked["exit_code"] == 0
+
+    def serves(port: int) -> bool:
+        return capsule.does("log", f"nc -w 1 localhost {port} < /dev/null")[0] == 0
+
+    eventually(lambda: serves(8080) and serves(8081), what="both servers")
+    eventually(lambda: reaches(8080), what="the open port")
+    assert not reaches(8081)
+    client.security_groups.delete_rule(rule["uuid"])
+    eventually(lambda: not reaches(8080), what="the port closed")
+    assert serves(8080), "it was not the server that went"
+    client.security_groups.add_rule("front", protocol="tcp", ports=(8081, 8081))
+    eventually(lambda: reaches(8081), what="the other port open")
+    assert not reaches(8080)
+    capsule.delete()
+    client.security_groups.delete("front")
+
+
 def test_without_ports_strangers_do_not_reach_it(own: Server) -> None:
     client = own.client()
     client.security_groups.create("others")
