@@ -60,6 +60,20 @@ def test_what_the_server_would_refuse_does_not_lint(member: str, place: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("policy", "exit_code"),
+    [("", 1), ("restartPolicy: Always", 1), ("restartPolicy: OnFailure", 0), ("restartPolicy: Never", 0)],
+)
+def test_who_waits_for_an_end_that_never_comes_does_not_lint(policy: str, exit_code: int) -> None:
+    waits = "{image: busybox, dependsOn: [{container: job, condition: completed}]}"
+    text = f"kind: capsule\nmetadata: {{}}\nspec:\n  containers: [{waits}, {{image: busybox, name: job}}]\n  {policy}\n"
+    done = run("lint", "-", stdin=text)
+    assert done.exit_code == exit_code, done.output
+    if exit_code:
+        assert "template.spec.containers[0].dependsOn[0].condition" in done.output
+        assert "'job' is always started again, so it is never completed; with restartPolicy: OnFailure" in done.output
+
+
+@pytest.mark.parametrize(
     "text",
     [
         json.dumps({"kind": "capsule", "metadata": {}, "spec": {"containers": [{"image": "busybox"}]}}, indent="\t"),

@@ -193,9 +193,11 @@ def _dependency(
         )
     is_endless = other.role is Role.SIDECAR or (other.role is Role.MAIN and policy == "Always")
     if condition == "completed" and is_endless:
+        way_out = "" if other.role is Role.SIDECAR else "; with restartPolicy: OnFailure or Never, it may be"
         raise _wrong(
             f"{place}.condition",
-            f"expected one of started, healthy: {other.name!r} is always started again, so it is never completed",
+            f"expected one of started, healthy: {other.name!r} is always started again, so it is never completed"
+            f"{way_out}",
         )
     return Dependency(other.id, Condition(condition))
 
