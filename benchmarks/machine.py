@@ -141,11 +141,10 @@ def family(word: str, table: dict[int, tuple[int, str]]) -> set[int]:
         members |= more
 
 
-def names_anywhere(word: str, pid: int) -> bool:
-    """Whether a process, or a mount that process `pid` sees, has `word` in its name."""
-    if word in Path(f"/proc/{pid}/mountinfo").read_text():
-        return True
-    return any(word in command for _, command in processes().values())
+def named_anywhere(words: Iterable[str], pid: int) -> list[str]:
+    """Those of the words that are in the name of a process, or of a mount that process `pid` sees."""
+    names = [Path(f"/proc/{pid}/mountinfo").read_text(), *(command for _, command in processes().values())]
+    return [word for word in words if any(word in name for name in names)]
 
 
 def total_memory_mb(pids: Iterable[int]) -> float:

@@ -1,6 +1,8 @@
 """The parts of the benchmarks that do not measure: what they make of what they measured."""
 
 import json
+import os
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,6 +14,7 @@ from benchmarks import __main__ as command
 from benchmarks import bundle, capsules, figures, lifecycle, load, machine, timestamps
 from benchmarks.contenders import Container
 from benchmarks.figures import Check, Report, Row
+from benchmarks.krater import Krater, KraterServer
 
 T = TypeVar("T")
 
@@ -159,6 +162,40 @@ def test_a_family_is_who_names_the_directory_and_their_children() -> None:
         2_000_004: (1, "sleep 3600"),
     }
     assert machine.family("/x/krb1", table) == {2_000_001, 2_000_002, 2_000_003}
+
+
+def test_what_is_named_anywhere_is_found_among_processes_and_mounts() -> None:
+    own = Path("/proc/self/cmdline").read_bytes().split(b"\0")[0].decode()
+    mounted = Path("/proc/self/mountinfo").read_text().split()[4]
+    asked = [own, "surely-" + "nowhere", mounted]
+    assert machine.named_anywhere(asked, os.getpid()) == [own, mounted]
+
+
+def test_what_is_left_is_looked_for_once_when_the_last_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    looks: list[list[str]] = []
+
+    def named_anywhere(words: list[str], _pid: int) -> list[str]:
+        looks.append(sorted(words))
+        return ["b"] if "b" in words else []
+
+    contender = Krater(tmp_path, tmp_path / "image", at_once=3)
+    monkeypatch.setattr(machine, "named_anywhere", named_anywhere)
+    monkeypatch.setattr(KraterServer, "pid", 1)
+    monkeypatch.setattr(KraterServer, "want", lambda *_: None)
+    all_asked = threading.Event()
+
+    def ask(*_: object) -> tuple[int, bytes]:
+        assert all_asked.wait(10)
+        return 404, b""
+
+    monkeypatch.setattr(KraterServer, "ask", ask)
+    for burst in (["a", "b", "c"], ["d"]):
+        all_asked.clear()
+        going = [contender.delete(Container(name, time.time())) for name in burst]
+        all_asked.set()
+        assert all(one.result() >= 0 for one in going)
+    assert looks == [["a", "b", "c"], ["d"]]
+    assert contender.left_behind == 1
 
 
 class Clockwork:
