@@ -48,6 +48,8 @@ _EVENTS = (
     .where(e.c.action == bindparam("wanted"))
     .order_by(e.c.seq)
 )
+_START = insert(t)
+_ADD_EVENTS = insert(e)
 _COUNT = update(t).where(t.c.seq == bindparam("wanted"))
 _FINISH = update(t).where(
     t.c.workload == bindparam("wanted"), t.c.generation <= bindparam("most"), t.c.finish_time.is_(None)
@@ -78,7 +80,7 @@ class SqlActions:
             "message": action.message,
             "event_count": 0,
         }
-        self._link.run(insert(t), values)
+        self._link.run(_START, values)
         too_old = self._link.row(_FIRST_TOO_MANY, {"wanted": action.workload})
         if too_old is not None:
             self._link.run(_FORGET, {"wanted": action.workload, "last": too_old[0]})
@@ -91,7 +93,7 @@ class SqlActions:
         action, count, _ = row
         new = [_event_columns(action, event) for event in events][: max(0, MOST_EVENTS - count)]
         if new:
-            self._link.run(insert(e), new)
+            self._link.run(_ADD_EVENTS, new)
             self._link.run(_COUNT, {"wanted": action, "event_count": count + len(new)})
         return True
 

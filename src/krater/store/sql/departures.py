@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from krater.errors import Conflict, NotFound
 from krater.store.departures import Departure
@@ -16,6 +16,8 @@ _MOST = 10_000
 """Pruning takes no longer than this allows; the rest goes the next time."""
 
 _RECORD = select(t.c.id, t.c.project_id, t.c.user_id, t.c.name, t.c.node, t.c.gone_at)
+_KNOWN = select(t.c.id).where(t.c.id.in_(bindparam("ids", expanding=True)))
+_ADD = insert(t)
 
 
 class SqlDepartures:
@@ -29,10 +31,12 @@ class SqlDepartures:
         wanted: dict[str, Departure] = {}
         for departure in departures:
             wanted.setdefault(departure.id, departure)
-        known = {row[0] for row in self._link.rows(select(t.c.id).where(t.c.id.in_(sorted(wanted))))}
+        if not wanted:
+            return
+        known = {row[0] for row in self._link.rows(_KNOWN, {"ids": sorted(wanted)})}
         new = [_columns(departure) for id, departure in wanted.items() if id not in known]
         if new:
-            self._link.run(insert(t), new)
+            self._link.run(_ADD, new)
 
     def get(self, scope: Scope, ident: str, since: datetime) -> Departure:
         """By id, else by name."""

@@ -149,16 +149,21 @@ def transact_together(connection: Connection, fns: Sequence[Callable[[], T]]) ->
 
 
 def _within(connection: Connection, fn: Callable[[], T]) -> T | BaseException:
-    """One of several: what it did is undone when it raises. What the database raises undoes all of them."""
-    savepoint = connection.begin_nested()
+    """One of several: what it did is undone when it raises. What the database raises undoes all of them.
+
+    The savepoint always has the same name. SQLAlchemy would give each another: a statement to compile, which the driver
+    parses and keeps in the place of one that is asked again.
+    """
+    connection.exec_driver_sql("SAVEPOINT one")
     try:
         result = fn()
     except DBAPIError:
         raise
     except BaseException as error:
-        savepoint.rollback()
+        connection.exec_driver_sql("ROLLBACK TO one")
+        connection.exec_driver_sql("RELEASE one")
         return error
-    savepoint.commit()
+    connection.exec_driver_sql("RELEASE one")
     return result
 
 

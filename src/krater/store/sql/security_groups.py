@@ -42,6 +42,7 @@ _RULES = select(*_RULE).where(rules.c.owner.in_(_ONE_OF)).order_by(rules.c.seq)
 _JOINED = select(members.c.device, members.c.owner).where(members.c.device.in_(_ONE_OF)).order_by(members.c.rank)
 _NAMING = select(rules.c.owner).where(rules.c.remote_group.in_(_ONE_OF))
 _LEAVE = delete(members).where(members.c.device == bindparam("wanted"))
+_MADE_FOR = select(t.c.id).where(t.c.device == bindparam("wanted"))
 _DELETE = delete(t).where(t.c.id == bindparam("wanted"))
 _JOIN = insert(members)
 # A device's ports: those made for a workload, or the one port itself where somebody keeps it.
@@ -163,7 +164,7 @@ class SqlSecurityGroups:
     def leave(self, device: str) -> None:
         """A device is gone, and what was made for it goes too."""
         self._link.run(_LEAVE, {"wanted": device})
-        made = self._link.rows(select(t.c.id).where(t.c.device == device)) if device else []
+        made = self._link.rows(_MADE_FOR, {"wanted": device}) if device else []
         for (id,) in made:
             self._link.run(delete(members).where(members.c.owner == id))
             self._link.run(delete(rules).where(rules.c.remote_group == id))
