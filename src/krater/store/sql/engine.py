@@ -160,10 +160,10 @@ def _within(connection: Connection, fn: Callable[[], T]) -> T | BaseException:
     except DBAPIError:
         raise
     except BaseException as error:
-        connection.exec_driver_sql("ROLLBACK TO one")
-        connection.exec_driver_sql("RELEASE one")
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
+        connection.exec_driver_sql("RELEASE SAVEPOINT one")
         return error
-    connection.exec_driver_sql("RELEASE one")
+    connection.exec_driver_sql("RELEASE SAVEPOINT one")
     return result
 
 
