@@ -233,6 +233,25 @@ async def test_a_users_file_that_is_a_link_out_of_the_image_is_not_followed(
         await engine.start(wanted.id, 1, 0, node.netns)
 
 
+@pytest.mark.parametrize("place", ["proc", "sys", "dev"])
+async def test_no_link_of_an_image_leads_a_mount_over_what_is_the_kernels(
+    node: OciNode, engine: OciRuntime, tmp_path: Path, place: str
+) -> None:
+    (source := tmp_path / "volume").mkdir()
+    (source / "false").touch()
+    script = f"ls /{place}/false; grep -c . /proc/self/mountinfo >/dev/null && echo genuine; ls /sys/kernel /dev/null"
+    wanted = config(("sh", "-c", script), mounted=(Mount(str(source), "/away"),))
+    await engine.create(wanted)
+    (node.directory / "e/containers" / wanted.id / "upper" / "away").symlink_to(f"/{place}")
+    await engine.start(wanted.id, 1, 0, node.netns)
+    await ended(engine, wanted.id)
+    lines = "\n".join(log_lines(engine, wanted.id))
+    assert f"/{place}/false: No such file" in lines
+    assert "genuine" in lines
+    assert "/dev/null" in lines
+    assert "sys/kernel: No such" not in lines
+
+
 async def test_limits_are_those_asked_for(node: OciNode, engine: OciRuntime) -> None:
     container = await running(node, engine, config(("sh", "-c", "while :; do :; done"), cpu=0.25))
     await engine.stats(container)

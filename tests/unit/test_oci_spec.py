@@ -156,6 +156,12 @@ def test_inner_mounts_come_after_outer_ones_and_may_replace_our_files() -> None:
     assert [m["source"] for m in found if m["destination"] == "/etc/hosts"] == ["/c"]
 
 
+def test_what_is_the_kernels_is_mounted_last() -> None:
+    order = [m["destination"] for m in built(mounts=(Mount("/a", "/link/to/proc"), Mount("/b", "/d")))["mounts"]]
+    assert order[-7:] == ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"]
+    assert {"/link/to/proc", "/d", "/etc/hosts"} < set(order[:-7])
+
+
 def test_files_of_etc() -> None:
     files = spec.etc_files(wanted())
     assert files["resolv.conf"] == "nameserver 10.0.0.1\nsearch example\n"

@@ -233,7 +233,8 @@ def capabilities(user: User, most: frozenset[str]) -> dict[str, list[str]]:
 def _mounts(
     mounts: Sequence[Mount], paths: ContainerPaths, shared: GroupPaths | None, *, is_privileged: bool
 ) -> list[Document]:
-    found: list[Document] = [
+    """What is the kernel's comes last: whatever link of an image a user's mount follows, it ends up below that."""
+    kernel: list[Document] = [
         {
             "destination": where,
             "type": kind,
@@ -244,7 +245,7 @@ def _mounts(
         else {"destination": where, "type": "bind", "source": shared.shm, "options": ["bind", "rprivate", *_BARE]}
         for where, kind, options in _FILE_SYSTEMS
     ]
-    return found + [_bind(m.source, m.destination, m.read_only) for m in binds(mounts, paths)]
+    return [_bind(m.source, m.destination, m.read_only) for m in binds(mounts, paths)] + kernel
 
 
 def binds(mounts: Sequence[Mount], paths: ContainerPaths) -> list[Mount]:
