@@ -181,6 +181,7 @@ async def test_filters(world: World) -> None:
         "?labels=app=": [],
         "?labels=app=web&status=Creating": [],
         "?sort_key=name&sort_dir=desc": ["two", "three", "one"],
+        "?sort_key=status&sort_dir=desc": ["two", "one", "three"],
         "?limit=2": ["one", "two"],
         "?whatever=1": ["one", "two", "three"],
         "?all_projects=true": ["one", "two", "three"],

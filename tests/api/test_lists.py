@@ -127,3 +127,50 @@ async def test_an_admin_filters_by_host(world: World) -> None:
     await world.settle(made["here"])
     assert names(await world.call("GET", "/v1/containers?host=rack-1&all_projects=1", who="admin")) == ["here"]
     assert names(await world.call("GET", "/v1/containers?host=rack-9&all_projects=1", who="admin")) == []
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("status", ["b", "d", "a", "c"]),  # Creating before Running, in the order of their making
+        ("hostname", ["d", "c", "b", "a"]),
+        ("workdir", ["b", "c", "d", "a"]),
+        ("tty", ["a", "c", "d", "b"]),
+    ],
+)
+async def test_lists_are_sorted_by_what_no_column_has(
+    world: World, key: str, expected: list[str], direction: str
+) -> None:
+    made = {
+        name: (await world.make(name=f"c-{name}", hostname=hostname, **body))["uuid"]
+        for name, hostname, body in (
+            ("a", "z", {"workdir": "/tmp"}), ("b", "y", {"tty": True}), ("c", "x", {}), ("d", "w", {})
+        )
+    }  # fmt: skip
+    for name in "ac":
+        await world.settle(made[name])
+    expected = [f"c-{name}" for name in (expected if direction == "asc" else reversed(expected))]
+    for limit in (1, 3, 10):
+        url, seen = f"/v1/containers?sort_key={key}&sort_dir={direction}&limit={limit}", []
+        while url:
+            answer = await world.call("GET", url)
+            seen += names(answer)
+            url = answer.json()["next"]
+        assert seen == expected
+    running = await world.call("GET", f"/v1/containers?sort_key={key}&sort_dir={direction}&status=Running")
+    assert names(running) == [name for name in expected if name in ("c-a", "c-c")]
+
+
+async def test_a_marker_of_others_is_unknown_whatever_is_sorted_by(world: World) -> None:
+    theirs = await world.make("bob", name="theirs")
+    for marker in (theirs["uuid"], "nothing"):
+        answer = await world.call("GET", f"/v1/containers?sort_key=status&marker={marker}")
+        assert answer.status_code == 404, answer.text
+
+
+async def test_who_sorts_by_nonsense_is_told_by_what_one_can_sort(world: World) -> None:
+    answer = await world.call("GET", "/v1/containers?sort_key=colour")
+    assert answer.status_code == 400
+    for word in ("created_at", "status", "task_state"):
+        assert word in answer.json()["errors"][0]["title"]

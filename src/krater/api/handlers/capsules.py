@@ -1,7 +1,6 @@
 """Capsules: list, show, delete, and (Krater's own) start, stop, reboot and the history."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from krater.api.capsule_rendering import View, capsule_body
 from krater.api.commands import capsules as commands
@@ -18,13 +17,13 @@ from krater.api.schemas.capsule_answers import Capsule, CapsuleList
 from krater.api.schemas.capsules import DeleteCapsule
 from krater.api.schemas.decoding import CODE, decode_query
 from krater.api.schemas.fields import strict_bool, truth
+from krater.api.sifting import Keys, sift
 from krater.errors import Invalid
 from krater.model.capsules import derive_capsule_status
+from krater.model.status import Status
 from krater.model.volume import Volume
 from krater.model.workload import Kind
-from krater.store.interfaces import EVERYBODY, Page, Tx, Workload, WorkloadQuery
-
-_BATCH = 200
+from krater.store.interfaces import EVERYBODY, Tx, Workload, WorkloadQuery
 
 
 async def list_all(request: Request) -> Answer:
@@ -41,10 +40,10 @@ async def list_all(request: Request) -> Answer:
 
     def matches(workload: Workload) -> bool:
         has_labels = all(workload.spec.labels.get(name) == value for name, value in labels.items())
-        return has_labels and (not words or _word(asking, workload) in words)
+        return has_labels and (not words or _status(asking, workload).word in words)
 
     def look(tx: Tx) -> tuple[list[Workload], dict[str, list[Volume]]]:
-        came = _sift(tx, asking, query, page, matches if words or labels else None)
+        came = sift(tx, reach, query, page, _keys(asking), matches if words or labels else None)
         return came, held(tx, came)
 
     workloads, volumes = await request.backing.store.read(look)
@@ -60,28 +59,15 @@ def _labels(request: Request) -> Mapping[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _word(asking: Asking, workload: Workload) -> str:
-    return derive_capsule_status(situation_of(workload, asking.nodes, asking.at)).whole.word
+def _status(asking: Asking, workload: Workload) -> Status:
+    return derive_capsule_status(situation_of(workload, asking.nodes, asking.at)).whole
 
 
-def _sift(
-    tx: Tx, asking: Asking, query: WorkloadQuery, page: Page, matches: Callable[[Workload], bool] | None
-) -> list[Workload]:
-    """A page of those that match: labels are in no column, and status is never stored."""
-    if matches is None:
-        return tx.workloads.find(asking.reach, query, page)
-    kept: list[Workload] = []
-    batch = replace(page, limit=max(page.limit, _BATCH))
-    while True:
-        came = tx.workloads.find(asking.reach, query, batch)
-        for workload in came:
-            if matches(workload):
-                kept.append(workload)
-                if len(kept) == page.limit:
-                    return kept
-        if len(came) < batch.limit:
-            return kept
-        batch = replace(batch, marker=came[-1].id)
+def _keys(asking: Asking) -> Keys:
+    return {
+        "status": lambda one: _status(asking, one).word,
+        "status_reason": lambda one: _status(asking, one).reason or "",
+    }
 
 
 def held(tx: Tx, workloads: Sequence[Workload]) -> dict[str, list[Volume]]:

@@ -1,6 +1,5 @@
 """Containers: list, show, update, delete, rename, and the networks they are on."""
 
-from dataclasses import replace
 from typing import Any
 
 from krater.api.commands import workloads as commands
@@ -19,12 +18,13 @@ from krater.api.schemas.answers import ContainerNetworks
 from krater.api.schemas.containers import DeleteQuery, Update
 from krater.api.schemas.decoding import decode_arguments, decode_body, decode_query
 from krater.api.schemas.fields import strict_bool, truth
+from krater.api.sifting import Keys, sift
 from krater.api.specs import read_cpu, read_memory
 from krater.api.subjects import Subject, alone
 from krater.bus.messages import Resize, Stats
 from krater.errors import Conflict, KraterError
-from krater.model.status import RUNNING
-from krater.store.interfaces import EVERYBODY, Page, Tx, Workload, WorkloadQuery
+from krater.model.status import RUNNING, Status
+from krater.store.interfaces import EVERYBODY, Tx, Workload, WorkloadQuery
 
 FILTERS = ("name", "image", "project_id", "user_id", "memory", "host", "task_state", "status", "auto_remove")
 _MIB = 1 << 20
@@ -49,17 +49,39 @@ async def list_all(request: Request) -> Answer:
     query = _query(request, asking)
     words, tasks = texts_of(request, "status"), texts_of(request, "task_state")
 
+    def matches(workload: Workload) -> bool:
+        status = status_of(workload, asking.nodes, asking.at)
+        return (not words or status.word in words) and (not tasks or status.task in tasks)
+
     def look(tx: Tx) -> list[Workload]:
-        if query is None:
-            return []
-        if not words and not tasks:
-            return tx.workloads.find(reach, query, page)
-        return _sift(tx, asking, query, page, words, tasks)
+        return [] if query is None else sift(tx, reach, query, page, _keys(asking), matches if words or tasks else None)
 
     workloads = await request.backing.store.read(look)
     following = next_link(request, "containers", page, workloads[-1].id if workloads else None, len(workloads))
     body = request.backing.renderer.page(workloads, request.caller, asking.nodes, asking.at, following)
     return Answer(200, body)
+
+
+def _keys(asking: Asking) -> Keys:
+    """What a list can be sorted by that is in no column: all that is one value, and that everybody may see."""
+
+    def status(workload: Workload) -> Status:
+        return status_of(workload, asking.nodes, asking.at)
+
+    return {
+        "status": lambda one: status(one).word,
+        "status_reason": lambda one: status(one).reason or "",
+        "status_detail": lambda one: status(one).detail or "",
+        "task_state": lambda one: status(one).task or "",
+        "hostname": lambda one: one.spec.hostname,
+        "workdir": lambda one: one.spec.containers[0].workdir or "",
+        "image_driver": lambda one: one.spec.containers[0].image_driver,
+        "cpu_policy": lambda one: one.spec.containers[0].cpu_policy,
+        "registry_id": lambda one: one.spec.containers[0].registry or "",
+        "interactive": lambda one: one.spec.containers[0].interactive,
+        "tty": lambda one: one.spec.containers[0].tty,
+        "auto_heal": lambda one: one.spec.auto_heal,
+    }
 
 
 def _query(request: Request, asking: Asking) -> WorkloadQuery | None:
@@ -80,25 +102,6 @@ def _query(request: Request, asking: Asking) -> WorkloadQuery | None:
         nodes=nodes,
         auto_remove=None if removed is None else strict_bool("auto_remove", removed),
     )
-
-
-def _sift(
-    tx: Tx, asking: Asking, query: WorkloadQuery, page: Page, words: tuple[str, ...], tasks: tuple[str, ...]
-) -> list[Workload]:
-    """Status words are derived, never stored: go through the list until a page of matches is full."""
-    kept: list[Workload] = []
-    batch = replace(page, limit=max(page.limit, 200))
-    while True:
-        came = tx.workloads.find(asking.reach, query, batch)
-        for workload in came:
-            status = status_of(workload, asking.nodes, asking.at)
-            if (not words or status.word in words) and (not tasks or status.task in tasks):
-                kept.append(workload)
-                if len(kept) == page.limit:
-                    return kept
-        if len(came) < batch.limit:
-            return kept
-        batch = replace(batch, marker=came[-1].id)
 
 
 async def show(request: Request) -> Answer:

@@ -35,6 +35,8 @@ _KEYS: dict[str, Callable[[Row], Any]] = {
     "uuid": lambda row: row[1].id,
     "name": lambda row: row[1].name,
     "image": lambda row: row[1].container.image,
+    "status": lambda row: row[2].word,
+    "task_state": lambda row: row[2].task or "",
 }
 
 
