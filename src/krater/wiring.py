@@ -228,7 +228,7 @@ class Embedded:
                 allocations = LocalAllocations(store, settings.scheduler)
                 vault, volumes = open_vault(settings), LocalVolumes(store, settings.volumes)
                 controller = Controller(settings, store, bus, networks, allocations, volumes, vault=vault)
-                server = self._server(store, bus, networks, volumes, vault, consoles)
+                server = self._server(store, bus, networks, volumes, allocations, vault, consoles)
                 roles = (controller.run(), self._agent(bus).run(), gateway.run(console_listener))
                 log.info("consoles are served", address=console_listener.getsockname()[:2])
                 await _live(roles, server, listener)
@@ -265,6 +265,7 @@ class Embedded:
         bus: LocalBus,
         networks: LocalNetworks,
         volumes: LocalVolumes,
+        allocations: LocalAllocations,
         vault: Vault,
         consoles: Consoles,
     ) -> "_Server":
@@ -278,6 +279,7 @@ class Embedded:
             identity,
             networks=networks,
             volumes=volumes,
+            allocations=allocations,
             extra_mounts={"/identity": front},
             own_networks=LocalOwnNetworks(store, settings.network, networks),
             own_volumes=LocalOwnVolumes(store, settings.volumes),

@@ -6,7 +6,7 @@ import pytest
 
 from krater.model.assignment import ContainerState, Placement, StepEvent
 from krater.model.network import Address, Nic
-from krater.model.workload import Desired
+from krater.model.workload import Desired, Resources
 from krater.store.interfaces import Workload
 from tests.support.api import NODE, World
 
@@ -170,6 +170,30 @@ async def test_an_update_cannot_go_beyond_the_quota(world: World) -> None:
     await world.running(cpu=8)
     assert (await patch(world, id, {"cpu": 13})).status_code == 403
     assert (await patch(world, id, {"cpu": 1})).status_code == 200
+
+
+async def claimed(world: World) -> int:
+    """MiB of memory that are promised on the node."""
+    [capacity] = await world.store.read(lambda tx: tx.allocations.capacities())
+    return capacity.used.memory
+
+
+async def test_nobody_grows_beyond_what_the_node_has(world: World) -> None:
+    """16384 MiB, times 1.5, less what it keeps for itself."""
+    one, two = [(await world.running(memory=64, name=name))["uuid"] for name in ("one", "two")]
+    await world.store.write(lambda tx: tx.allocations.claim("others", NODE, Resources(0.1, 15_000), (16.0, 1.5, 512)))
+    assert (await patch(world, one, {"memory": 8192})).status_code == 200
+    before = await world.stored(two)
+    refused = await world.call("POST", f"/v1/containers/{two}/resize_container", json={"memory": 8192})
+    assert refused.status_code == 409, refused.text
+    assert "no room" in refused.json()["errors"][0]["title"]
+    assert await world.stored(two) == before
+    assert await claimed(world) == 15_000 + 8192
+    usage = await world.store.read(lambda tx: tx.quotas.usage("p-kitchen"))
+    assert usage.memory == 8192 + 64
+    assert (await patch(world, one, {"memory": 64})).status_code == 200
+    assert (await patch(world, two, {"memory": 8192, "cpu": 0.5})).status_code == 200
+    assert await claimed(world) == 15_000 + 8192 + 64
 
 
 async def test_resize_container_answers_with_what_was(world: World) -> None:

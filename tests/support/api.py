@@ -38,6 +38,7 @@ from krater.bus.messages import (
     WorkloadChanged,
 )
 from krater.cloud.interfaces import Caller, Credentials, PasswordCredentials, TokenCredentials
+from krater.cloud.local.allocations import LocalAllocations
 from krater.cloud.local.images import LocalImages
 from krater.cloud.local.networks import LocalNetworks
 from krater.cloud.local.own_networks import LocalOwnNetworks
@@ -270,6 +271,7 @@ async def open_world(
         KnownCallers(),
         networks=networks,
         volumes=LocalVolumes(store, chosen.volumes, clock),
+        allocations=LocalAllocations(store, chosen.scheduler),
         now=clock,
         extra_mounts=mounts,
         nodes_lifetime=0.0,

@@ -28,6 +28,7 @@ from krater.api.streaming import send_stream
 from krater.bus.interfaces import Bus
 from krater.clock import Now, utc_now
 from krater.cloud.interfaces import (
+    Allocations,
     Identity,
     Images,
     Networks,
@@ -54,6 +55,7 @@ class Surroundings(TypedDict):
 
     networks: Networks
     volumes: Volumes
+    allocations: Allocations
     vault: Vault
     own_networks: NotRequired[OwnNetworks | None]
     own_volumes: NotRequired[OwnVolumes | None]

@@ -12,6 +12,7 @@ from krater.api.streaming import Streams
 from krater.bus.interfaces import Bus
 from krater.clock import Now
 from krater.cloud.interfaces import (
+    Allocations,
     Caller,
     Images,
     Networks,
@@ -57,6 +58,7 @@ class Backing:
     bus: Bus
     networks: Networks
     volumes: Volumes
+    allocations: Allocations
     vault: Vault
     policies: "Policies"
     nodes: "NodeView"

@@ -359,6 +359,9 @@ class Allocations(Protocol):
         """The dedicated processors it got, by number. Idempotent. Conflict when the room is gone."""
         ...
 
+    def resize(self, tx: Tx, workload: str, node: str, resources: Resources) -> None:
+        """Claim other amounts on the node that has it, in the transaction that stores them. Conflict."""
+
     async def release(self, workload: str) -> None:
         """Idempotent."""
 

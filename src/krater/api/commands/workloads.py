@@ -14,7 +14,7 @@ from krater.api.policies import Policies
 from krater.api.rendering import situation_of, status_of
 from krater.api.specs import of_own_image, of_registry_image
 from krater.api.subjects import Subject, look_up
-from krater.cloud.interfaces import Caller, StoredImage
+from krater.cloud.interfaces import Allocations, Caller, StoredImage
 from krater.errors import Conflict, Invalid, NotFound
 from krater.model.capsules import derive_capsule_status
 from krater.model.operations import is_allowed
@@ -192,9 +192,9 @@ class Changes:
 
 
 def update(
-    tx: Tx, asking: Asking, ident: str, changes: Changes, limits: Limits, operation: str = "update"
+    tx: Tx, asking: Asking, ident: str, changes: Changes, limits: Limits, operation: str, allocations: Allocations
 ) -> tuple[Workload, Workload]:
-    """Other limits, another name. Charges the project for the difference. Answers with before and after."""
+    """Other limits, another name. Charges project and node for the difference. Answers with before and after."""
     before = find_ready(tx, asking, ident, operation).workload
     if not changes:
         return before, before
@@ -205,8 +205,20 @@ def update(
     more = Usage.of(0, Resources(asked.cpu - had.cpu, asked.memory - had.memory, 0))
     if more != Usage():
         tx.quotas.charge(before.project_id, more, tx.quotas.limits(before.project_id, limits))
+        _claim(tx, before, asked, allocations)
     after = tx.workloads.set_intent(before.id, _next(before.intent), spec=spec, name=changes.name)
     return before, after
+
+
+def _claim(tx: Tx, workload: Workload, resources: Resources, allocations: Allocations) -> None:
+    """What its node has promised to others, and has not got, it cannot have."""
+    node = workload.placement.node
+    if node is None:
+        return
+    try:
+        allocations.resize(tx, workload.id, node, resources)
+    except Conflict:
+        raise Conflict(f"Container {workload.id} cannot have that much: its host has no room for it.") from None
 
 
 def rename(tx: Tx, asking: Asking, ident: str, name: str) -> Workload:

@@ -143,11 +143,11 @@ async def _update(request: Request, operation: str) -> tuple[Asking, Workload, W
         auto_heal=None if ask.auto_heal is None else truth(ask.auto_heal),
     )
     asking, ident = await asking_of(request), request.params["container"]
-    quota = request.backing.settings.quota.limits
+    quota, allocations = request.backing.settings.quota.limits, request.backing.allocations
     if changes.memory is not None:
         await _refuse_less_than_used(request, asking, ident, changes.memory, operation)
     before, after = await request.backing.store.write(
-        lambda tx: commands.update(tx, asking, ident, changes, quota, operation)
+        lambda tx: commands.update(tx, asking, ident, changes, quota, operation, allocations)
     )
     if after.intent.generation != before.intent.generation:
         hint_controller(request, after)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from krater.config import SchedulerSettings
 from krater.model.node import Capacity
 from krater.model.workload import Resources
-from krater.store.interfaces import Store
+from krater.store.interfaces import Store, Tx
 
 
 class LocalAllocations:
@@ -24,6 +24,10 @@ class LocalAllocations:
     async def claim(self, workload: str, node: str, resources: Resources) -> tuple[int, ...]:
         """The dedicated processors it got. Idempotent. Conflict when the room is gone."""
         return await self._store.write(lambda tx: tx.allocations.claim(workload, node, resources, self._ratios))
+
+    def resize(self, tx: Tx, workload: str, node: str, resources: Resources) -> None:
+        """Its claim becomes this, with the rest of the transaction or not at all."""
+        tx.allocations.claim(workload, node, resources, self._ratios)
 
     async def release(self, workload: str) -> None:
         """Idempotent."""
