@@ -108,7 +108,12 @@ def test_a_profile_with_an_unknown_action_is_not_compiled() -> None:
         ("aux", ["u"]),
         ("-o pid,comm", ["-o", "pid,comm"]),
         ("-opid,comm", ["-o", "pid,comm"]),
-        ("-eo pid", None),
+        ("-eo pid,args --sort=-pid", ["-o", "pid,args", "--sort=-pid"]),
+        ("axo pid,comm", ["o", "pid,comm"]),
+        ("-eo", None),
+        ("-eo 'pid;rm'", None),
+        ("-qo 1", None),
+        ("fo pid", ["f", "o", "pid"]),
         ("-ef --sort=-pcpu", ["-f", "--sort=-pcpu"]),
         ("-p 1", None),
         ("-C sshd", None),
@@ -133,6 +138,8 @@ def test_what_ps_prints_becomes_a_table() -> None:
     table = ps.table("  PID CMD\n    1 sh -c  x\n    2\n")
     assert (table.titles, table.rows) == (("PID", "CMD"), (("1", "sh -c  x"), ("2", "")))
     assert ps.table("").rows == ()
+    dated = ps.table("STARTED   PID CMD\nSat Nov 21 23:33:25 2026  7 sh -c  x\n", is_dated=True)
+    assert dated.rows == (("Sat Nov 21 23:33:25 2026", "7", "sh -c  x"),)
     with pytest.raises(Invalid):
         ps.table("error: unknown user-defined format specifier\n")
 
@@ -149,6 +156,7 @@ def test_what_ps_prints_becomes_a_table() -> None:
         ("open executable: Operation not permitted", "not an executable", 126),
         ("exec container process `/bin/x`: Exec format error", "cannot run on this machine", 126),
         ("exec container process (missing dynamic library?) `/x`: No such file or directory", "interpreter", 127),
+        ("exec container process `/bin/x`: Argument list too long", "command and environment are too long", None),
         ("chdir: No such file or directory", "working directory '/w'", None),
         ("2026-01-01T00:00:00Z: linux.c:12: something odd", "something odd", None),
         ("", "no reason", None),
@@ -173,6 +181,8 @@ def test_last_words_in_the_log_count_only_when_the_process_ended_with_them(tmp_p
     assert takeoff.complaint(paths) is None
     Path(paths.run, "exit").write_text("1")
     assert "Exec format error" in str(takeoff.complaint(paths))
+    Path(paths.log).write_text("t stderr F exec container process `/bin/x`: Argument list too long\n")
+    assert "too long" in str(takeoff.complaint(paths))
     Path(paths.log).write_text(log + "t stdout F more\n")
     assert takeoff.complaint(paths) is None
 

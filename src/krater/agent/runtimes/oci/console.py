@@ -115,7 +115,7 @@ class LiveConsole:
             raise Temporary("ps does not answer") from None
         finally:
             program.kill()
-        return ps.table(program.output.decode(errors="replace"))
+        return ps.table(program.output.decode(errors="replace"), is_dated=ps.is_dated(ps_args))
 
     async def stats(self, container: str) -> Reading:
         """Its use of resources since the reading before, or since a moment ago."""

@@ -15,7 +15,9 @@ from krater.errors import Invalid
 DEFAULT: Final = "-ef"
 
 _FORMAT: Final = re.compile(r"^[A-Za-z0-9_%,:]+$")
+_CLUSTER: Final = re.compile(r"^(-?)([A-Za-np-zA-NP-Z]+)([oO])$")
 _LONG: Final = re.compile(r"^--sort=[A-Za-z0-9_%,+-]+$")
+_DATE: Final = 5  # words, such as Sat Nov 21 23:33:25 2026
 _UNIX_COLUMNS: Final = frozenset("fFljyMZcLTw")
 _UNIX_SELECTION: Final = frozenset("eAadxH")
 _BSD_COLUMNS: Final = frozenset("ujlvsfwX")
@@ -32,7 +34,7 @@ def arguments(wanted: str, pids: Sequence[int]) -> list[str]:
 
 
 def _columns(words: list[str]) -> Iterator[str]:
-    rest = iter(words)
+    rest = iter([part for word in words for part in _parted(word)])
     for word in rest:
         if word in ("-o", "-O", "o", "O", "--format"):
             yield from (word, _format(next(rest, "")))
@@ -54,13 +56,24 @@ def _columns(words: list[str]) -> Iterator[str]:
             raise Invalid(f"ps_args: {word!r} is not supported", field="ps_args")
 
 
+def _parted(word: str) -> list[str]:
+    """-eo as -e -o, and axo as ax o: what it ends in takes the columns that follow."""
+    found = _CLUSTER.match(word)
+    return [word] if found is None else [f"{found[1]}{found[2]}", f"{found[1]}{found[3]}"]
+
+
 def _format(text: str) -> str:
     if not _FORMAT.match(text):
         raise Invalid(f"ps_args: {text[:80]!r} is not a list of columns", field="ps_args")
     return text
 
 
-def table(output: str) -> ProcessTable:
+def is_dated(wanted: str) -> bool:
+    """Whether there is a column of whole dates, the only ones with blanks in them."""
+    return "lstart" in wanted
+
+
+def table(output: str, *, is_dated: bool = False) -> ProcessTable:
     """What ps printed, as a table: the last column takes all that is left of a line. Invalid when it complained."""
     lines = [line for line in output.splitlines() if line.strip()]
     if not lines:
@@ -68,5 +81,13 @@ def table(output: str) -> ProcessTable:
     if lines[0] != lines[0].upper():  # titles are in capitals, complaints are not
         raise Invalid(f"ps_args: {lines[0].strip()}", field="ps_args")
     titles = tuple(lines[0].split())
-    rows = (tuple(line.split(None, len(titles) - 1)) for line in lines[1:])
-    return ProcessTable(titles, tuple(row + ("",) * (len(titles) - len(row)) for row in rows))
+    lengths = [_DATE if is_dated and title == "STARTED" else 1 for title in titles[:-1]]
+    return ProcessTable(titles, tuple(_cells(line, lengths) for line in lines[1:]))
+
+
+def _cells(line: str, lengths: Sequence[int]) -> tuple[str, ...]:
+    cells, rest = [], line
+    for length in lengths:
+        *words, rest = [*rest.split(None, length), ""][: length + 1]
+        cells.append(" ".join(words))
+    return (*cells, rest.strip())

@@ -15,7 +15,7 @@ _TAIL: Final = 4096
 _EXIT_CODES: Final = (1, 126, 127)
 _COMPLAINT: Final = re.compile(
     r"stderr F ([^\n]*exec(?: container process|:)?[^\n]*"
-    r"(?:exec format error|no such file or directory|permission denied)[^\n]*)\s*$",
+    r"(?:exec format error|no such file or directory|permission denied|argument list too long)[^\n]*)\s*$",
     re.IGNORECASE,
 )
 
