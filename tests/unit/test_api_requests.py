@@ -221,3 +221,10 @@ def test_every_error_has_its_status_and_code(error: KraterError, status: int, co
     answer = error_answer(error, "req-1")
     [entry] = msgspec.json.decode(answer.body)["errors"]
     assert (answer.status, entry["status"], entry["code"], entry["title"]) == (status, status, code, "x")
+
+
+def test_a_name_that_is_wrong_is_told_with_its_place() -> None:
+    error = refusal_of(lambda: decode(b'{"image": "busybox", "environment": {"": "x"}}', Create40))
+    assert isinstance(error, Invalid)
+    assert error.field == "environment"
+    assert error.message.startswith("environment: expected an object whose names are not empty")

@@ -157,6 +157,12 @@ def test_what_ps_prints_becomes_a_table() -> None:
         ("exec container process `/bin/x`: Exec format error", "cannot run on this machine", 126),
         ("exec container process (missing dynamic library?) `/x`: No such file or directory", "interpreter", 127),
         ("exec container process `/bin/x`: Argument list too long", "command and environment are too long", None),
+        ("mount `/k/volumes/v/data` to `fl`: Not a directory", "mounted at '/fl': Not a directory", None),
+        (
+            'error mounting "/k/volumes/v/data" to rootfs at "/fl": mount /k/v/data:/fl: not a directory: unknown',
+            "mounted at '/fl'",
+            None,
+        ),
         ("chdir: No such file or directory", "working directory '/w'", None),
         ("2026-01-01T00:00:00Z: linux.c:12: something odd", "something odd", None),
         ("", "no reason", None),
@@ -167,6 +173,7 @@ def test_failures_are_told_in_words(said: str, words: str, code: int | None) -> 
     assert why.text.startswith("the container cannot start: ")
     assert words in why.text
     assert ".c:" not in why.text
+    assert "/k/" not in why.text
     assert why.exit_code == code
 
 

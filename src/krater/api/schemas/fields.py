@@ -86,7 +86,8 @@ Disk = Annotated[
 
 Words = Annotated[list[Scalar], Meta(max_length=4096, description="a list of strings")]
 Environment = Annotated[
-    dict[Annotated[str, Meta(min_length=1)], str], Meta(description="an object whose values are strings")
+    dict[Annotated[str, Meta(min_length=1)], str],
+    Meta(description="an object whose names are not empty, and whose values are strings"),
 ]
 Labels = Annotated[dict[str, Scalar | None], Meta(description="an object whose values are strings")]
 Hints = Annotated[dict[str, Scalar | None], Meta(description="an object whose values are strings")]

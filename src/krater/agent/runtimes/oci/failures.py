@@ -13,6 +13,12 @@ NOT_THERE: Final = 127
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], str, int | None], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), meaning, code)
     for pattern, meaning, code in (
+        (  # the source is a path of the node, which is nobody's business
+            r"(?:\bmount `[^`]*` to `|error mounting \\?\"[^\"]*\" to rootfs at \\?\")/?"
+            r"(?P<place>[^`\"\\]*).*?(?P<why>[^:]*)$",
+            "nothing can be mounted at '/{place}': {why}",
+            None,
+        ),
         (
             r"executable file `(?P<what>[^`]*)`?(?:'|`)? not found",
             "{command!r}: no such program in the image",
@@ -63,11 +69,15 @@ class Explanation:
     exit_code: int | None = None
 
 
+def _bare(found: re.Match[str]) -> dict[str, str]:
+    return {name: text.strip() for name, text in found.groupdict().items()}
+
+
 def explain(said: str, command: str, workdir: str) -> Explanation:
     """One sentence about a failed start. What the runtime said itself follows only when it is not understood."""
     for pattern, meaning, code in _MEANINGS:
-        if pattern.search(said):
-            text = meaning.format(command=command, workdir=workdir)
+        if found := pattern.search(said.strip()):
+            text = meaning.format(command=command, workdir=workdir, **_bare(found))
             return Explanation(f"the container cannot start: {text}", code)
     last = [line for line in said.strip().splitlines() if line.strip()]
     bare = _PREFIX.sub("", last[-1].strip()) if last else "no reason was given"
