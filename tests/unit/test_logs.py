@@ -101,6 +101,26 @@ def test_streams_timestamps_and_since(log: Writer) -> None:
     assert log.read(since=START + 100.0) == b""
 
 
+def test_the_tail_counts_long_lines_as_lines(log: Writer) -> None:
+    pieces = [bytes([97 + n % 26]) * 8000 for n in range(40)]
+    log.write(b"before")
+    for piece in pieces:
+        log.write(piece, part=True)
+    log.write(b"")
+    log.write(b"after")
+    long = b"".join(pieces) + b"\n"
+    assert log.read(tail=2) == long + b"after\n"
+    assert log.read(tail=3) == b"before\n" + long + b"after\n"
+    assert log.read(tail=1) == b"after\n"
+    assert log.read(tail=0) == b""
+    log.write(b"x" * 8000, part=True)
+    assert log.ask(tail=2, limit=100_000)[0] == b"after\n" + b"x" * 8000
+    for piece in pieces:
+        log.write(piece, part=True)
+    text, _, is_truncated = log.ask(tail=1, limit=100_000)
+    assert (text, is_truncated) == (long[-100_001:-1], True)
+
+
 @pytest.mark.parametrize(("tail", "expected"), [(0, b""), (1, b"8\n"), (4, b"5\n6\n7\n8\n"), (99, None)])
 def test_the_tail_reaches_over_files(log: Writer, tail: int, expected: bytes | None) -> None:
     for n in range(9):

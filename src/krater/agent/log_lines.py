@@ -105,8 +105,11 @@ class Collector:
         if entry.is_end:
             del self._open[entry.stream]
             self._put(line, b"\n")
-        elif line.size > _LONGEST_PART:
-            self._put(line, b"")
+        elif self._tail is None:
+            if line.size > _LONGEST_PART:
+                self._put(line, b"")
+        else:  # lines are counted, so none is given out in parts
+            self._shorten(line)
 
     def finish(self) -> bytes:
         """The text. A line that is not ended yet, as a prompt, is given out as far as it is there."""
@@ -133,6 +136,12 @@ class Collector:
         self._size += len(text)
         if self._drops:
             self._make_room()
+
+    def _shorten(self, line: _Open) -> None:
+        """Keep no more of a line than fits."""
+        while line.size - len(line.parts[0]) > self._limit:
+            line.size -= len(line.parts.pop(0))
+            self.is_truncated = True
 
     def _make_room(self) -> None:
         """Leave out the oldest."""
