@@ -180,19 +180,6 @@ async def test_what_is_not_ready_cannot_be_run(world: World) -> None:
     assert (await world.call("POST", "/v1/containers", json=body)).status_code == 409
 
 
-async def test_rebuilding_with_an_own_image_and_back(world: World) -> None:
-    uuid, id = await ready(world), await world.into("Stopped")
-    assert (await world.call("POST", f"/v1/containers/{id}/rebuild?image=myrepo")).status_code == 202
-    spec = (await world.stored(id)).spec.containers[0]
-    assert (spec.image, spec.node_image) == ("myrepo", f"krater.local/p-kitchen/{uuid}:latest")
-    await world.settle(id)
-    await world.call("POST", f"/v1/containers/{id}/rebuild")
-    assert (await world.stored(id)).spec.containers[0].stored_image is not None
-    await world.settle(id)
-    await world.call("POST", f"/v1/containers/{id}/rebuild?image=busybox")
-    assert (await world.stored(id)).spec.containers[0].node_image == "busybox"
-
-
 async def test_lists_come_in_pages(world: World) -> None:
     for name in ("one", "two", "three"):
         await ready(world, name)

@@ -7,7 +7,7 @@ from krater.api.commands.workloads import Asking
 from krater.api.handlers import own_images
 from krater.api.handlers.answers import ACCEPTED
 from krater.api.handlers.asking import asking_of, change
-from krater.api.handlers.sources import check_rebuild_source
+from krater.api.handlers.sources import check_source, find_rebuilt
 from krater.api.requests import Answer, Request
 from krater.api.schemas.actions import Rebuild, Timeout
 from krater.api.schemas.decoding import decode_arguments, decode_query
@@ -46,9 +46,12 @@ async def rebuild(request: Request) -> Answer:
     """Make its root filesystem anew, of the same image or another."""
     ask = await decode_arguments(request, Rebuild)
     image = None if ask.image in (None, "None") else read_image(ask.image)
-    own = None if image is None else await own_images.choose(request, image, ask.image_driver)
-    if image is not None and own is None:
-        await check_rebuild_source(request, request.params["container"], image)
+    own = None
+    if image is not None:
+        used, project = await find_rebuilt(request, request.params["container"])
+        own = await own_images.choose(request, image, ask.image_driver, project=project)
+        if own is None:
+            check_source(request, image, used)
     return await _do(request, lambda tx, asking, ident: commands.rebuild(tx, asking, ident, image, own))
 
 

@@ -1,6 +1,7 @@
 """Images that projects make of their containers: commit, and all that can be done with them then."""
 
 import re
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -81,18 +82,20 @@ def _meant(ident: str) -> Name | None:
 
 
 async def choose(
-    request: Request, name: str, driver: str | None, registry: Registry | None = None
+    request: Request, name: str, driver: str | None, registry: Registry | None = None, project: str | None = None
 ) -> StoredImage | None:
-    """The caller's own image that a container is asked to be made of; None when it is a registry's.
+    """The project's own image that a container is asked to be made of; None when it is a registry's.
 
-    Own ones come first, unless a registry is asked for; with `glance` there are no others.
+    Own ones come first, unless a registry is asked for; with `glance` there are no others. `project` is the container's
+    when that is not the caller's: what an administrator has is no business of it.
     """
     if registry is not None:
         if driver == "glance":
             raise Invalid("registry: goes with image_driver docker only", field="registry")
         return None
     images = request.backing.images
-    own = None if driver == "docker" or images is None else await images.resolve(request.caller, name)
+    owner = request.caller if project is None else replace(request.caller, project_id=project)
+    own = None if driver == "docker" or images is None else await images.resolve(owner, name)
     if own is None and driver == "glance":
         raise Invalid(f"Image {name[:80]} could not be found.", field="image", code="image-not-found")
     return own

@@ -41,12 +41,14 @@ def check_source(request: Request, image: str, registry: Registry | None = None,
     return ref
 
 
-async def check_rebuild_source(request: Request, ident: str, image: str) -> None:
-    """The same for another image of a container that exists, and keeps its registry."""
+async def find_rebuilt(request: Request, ident: str) -> tuple[Registry | None, str]:
+    """The registry of a container that is to have another image, which it keeps, and the project it is in."""
     asking = await asking_of(request)
 
-    def look(tx: Tx) -> Registry | None:
-        used = find_for(tx, asking, ident, "rebuild").container.registry
-        return tx.registries.by_ids([used]).get(used) if used is not None else None
+    def look(tx: Tx) -> tuple[Registry | None, str]:
+        subject = find_for(tx, asking, ident, "rebuild")
+        used = subject.container.registry
+        registry = tx.registries.by_ids([used]).get(used) if used is not None else None
+        return registry, subject.workload.project_id
 
-    check_source(request, image, await request.backing.store.read(look))
+    return await request.backing.store.read(look)
