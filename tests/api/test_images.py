@@ -50,6 +50,7 @@ async def test_names_are_taken_apart(world: World, body: dict[str, Any], repo: s
         ({"repo": "Not An Image"}, 400, "reference-invalid-format"),
         ({"repo": "alpine:1", "tag": "2"}, 400, "reference-invalid-format"),
         ({"repo": "krater.local/p-kitchen/x"}, 400, "reference-invalid-format"),
+        ({"repo": "example.org:0/x"}, 400, "reference-invalid-format"),
         ({"repo": "alpine", "host": "nowhere"}, 400, "invalid-value"),
         ({"repo": "alpine", "size": "5 apples"}, 400, "schema-validation-error"),
         ({"repo": "alpine", "colour": "red"}, 400, "schema-validation-error"),
@@ -57,7 +58,9 @@ async def test_names_are_taken_apart(world: World, body: dict[str, Any], repo: s
 )
 async def test_bad_pulls(world: World, body: dict[str, Any], status: int, code: str) -> None:
     answer = await pull(world, body)
-    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, f"container.{code}")
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["code"]) == (status, f"container.{code}")
+    assert not error["title"].startswith("image:"), "there is no such field here"
 
 
 async def test_the_host_may_be_left_out_only_where_there_is_one(world: World) -> None:

@@ -111,7 +111,9 @@ async def test_passwords_are_stored_encrypted_and_shown_nowhere(world: World, ca
         ({"registry": {**FULL, "username": None}}, "username: goes together with password"),
         ({"registry": {**FULL, "colour": "red"}}, "there is no field 'colour'"),
         ({"registry": FULL, "more": 1}, "there is no field 'more'"),
-        ({"registry": [FULL]}, "registry"),
+        ({"registry": [FULL]}, "registry: expected an object with domain"),
+        ({"registry": {**FULL, "domain": "registry.example:65536"}}, "domain: expected the host"),
+        ({"registry": {**FULL, "domain": "registry.example:0"}}, "domain: expected the host"),
         ([], "not a JSON object"),
     ],
 )

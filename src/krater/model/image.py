@@ -11,7 +11,7 @@ DEFAULT_TAG = "latest"
 OWN_DOMAIN = "krater.local"
 """Where nodes file the images of projects. No request may name it, so that nobody can name what is not theirs."""
 
-_DOMAIN = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
+_DOMAIN = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _OWN_PROJECT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -64,7 +64,7 @@ def parse_image(name: str, default_domain: str = DEFAULT_DOMAIN) -> ImageRef:
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
     bad = (
-        not _DOMAIN.fullmatch(domain)
+        not _is_domain(domain)
         or not _PATH.fullmatch(path)
         or (tag is not None and not _TAG.fullmatch(tag))
         or ("@" in name and not _DIGEST.fullmatch(digest))
@@ -75,6 +75,12 @@ def parse_image(name: str, default_domain: str = DEFAULT_DOMAIN) -> ImageRef:
             field="image",
         )
     return ImageRef(domain, path, tag, digest or None)
+
+
+def _is_domain(text: str) -> bool:
+    """The host of a registry, with a port there can be."""
+    found = _DOMAIN.fullmatch(text)
+    return found is not None and (found[1] is None or 0 < int(found[1]) < 65536)
 
 
 def parse_request(name: str, default_domain: str = DEFAULT_DOMAIN) -> ImageRef:

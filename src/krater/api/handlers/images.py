@@ -66,7 +66,9 @@ def _reference(ask: PullImage, default: str) -> ImageRef:
             raise Invalid(f"tag: {ask.repo[:80]!r} has one already", field="tag")
         return parse_image(f"{ask.repo}{'@' if ':' in ask.tag else ':'}{ask.tag}", default)
     except Invalid as error:
-        raise Invalid(error.message, field=error.field, code="reference-invalid-format") from None
+        field = "repo" if error.field == "image" else error.field
+        message = f"{field}{error.message.removeprefix(str(error.field))}"
+        raise Invalid(message, field=field, code="reference-invalid-format") from None
 
 
 def _node(nodes: NodeTable, host: str | None) -> Node:

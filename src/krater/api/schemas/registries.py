@@ -29,7 +29,7 @@ class NewRegistry(Struct, forbid_unknown_fields=True, kw_only=True):
 class CreateRegistry(Struct, forbid_unknown_fields=True):
     """The same, wrapped."""
 
-    registry: NewRegistry
+    registry: Annotated[NewRegistry, Meta(description="an object with domain, and name, username and password")]
 
 
 class RegistryChanges(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -47,7 +47,7 @@ class RegistryChanges(Struct, forbid_unknown_fields=True, kw_only=True):
 class UpdateRegistry(Struct, forbid_unknown_fields=True):
     """The same, wrapped."""
 
-    registry: RegistryChanges
+    registry: Annotated[RegistryChanges, Meta(description="an object with domain, name, username or password")]
 
 
 class RegistryEntry(Struct, kw_only=True):
