@@ -56,9 +56,30 @@ async def test_there_are_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) ->
     engine.world.latency = 100.0
     uploads = Uploads(engine)
     for id in ("1", "2"):
-        uploads.begin(id, "mine", TARGET)
+        uploads.begin(id, f"krater.local/{id}/mine", TARGET)
     with pytest.raises(Conflict):
-        uploads.begin("3", "mine", TARGET)
+        uploads.begin("3", "krater.local/3/mine", TARGET)
+    await uploads.close()
+
+
+async def test_nobody_has_all_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST", 8)
+    engine, of_others = FakeRuntime(), asyncio.Event()
+
+    async def push_image(name: str, *_: Any) -> str:
+        if name.startswith("krater.local/ann/"):
+            await asyncio.Event().wait()  # her registry never answers
+        of_others.set()
+        return "sha256:1"
+
+    engine.push_image = push_image  # type: ignore[assignment,method-assign]
+    uploads = Uploads(engine)
+    for number in range(4):
+        uploads.begin(f"a{number}", f"krater.local/ann/{number}", TARGET)
+    with pytest.raises(Conflict, match="project"):
+        uploads.begin("a4", "krater.local/ann/4", TARGET)
+    uploads.begin("b", "krater.local/bob/1", TARGET)
+    assert (await ended(uploads, "b")).state == "done"
     await uploads.close()
 
 

@@ -12,6 +12,7 @@ import structlog
 from krater.agent.executor import reason_of, unexpected
 from krater.agent.logins import asking
 from krater.agent.runtimes.interfaces import Engine, PullProgress
+from krater.agent.shares import Shares
 from krater.bus.interfaces import CONTROLLER, Bus
 from krater.bus.messages import ImageTask, ProgressAnswer, SendImages
 from krater.errors import Invalid, Permanent, Rejected, Unavailable
@@ -24,7 +25,7 @@ _log = structlog.get_logger(__name__)
 _TIMEOUT = 30.0
 _PAUSE = 3.0
 _AT_ONCE = 3
-_COMMITS_AT_ONCE = 2
+_COMMITS_AT_ONCE, _COMMITS_OF_ONE_PROJECT = 2, 1
 
 
 class ImageTasks:
@@ -47,7 +48,7 @@ class ImageTasks:
         self._sent: tuple[tuple[NodeImage, ...], tuple[tuple[str, str], ...]] | None = None
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(_AT_ONCE)
-        self._commit_room = asyncio.Semaphore(_COMMITS_AT_ONCE)
+        self._commit_room = Shares(_COMMITS_AT_ONCE, _COMMITS_OF_ONE_PROJECT)
         self._commits: dict[str, asyncio.Task[None]] = {}
         self._copied: set[str] = set()
         self._progress: dict[str, PullProgress] = {}
@@ -130,7 +131,7 @@ class ImageTasks:
 
     async def _do(self, task: ImageTask, is_present: bool) -> None:
         try:
-            async with self._commit_room if task.source else self._room:
+            async with self._commit_room.taken(task.name.rpartition("/")[0]) if task.source else self._room:
                 if task.wanted and not is_present:
                     await self._have(task)
                 elif not task.wanted and is_present:

@@ -12,13 +12,14 @@ import structlog
 
 from krater.agent.executor import reason_of, unexpected
 from krater.agent.runtimes.interfaces import Engine, PullProgress, PushTarget
+from krater.agent.shares import Shares
 from krater.bus.messages import ProgressAnswer
 from krater.errors import Conflict
 
 _log = structlog.get_logger(__name__)
 
-_AT_ONCE = 4
-_MOST = 64
+_AT_ONCE, _AT_ONCE_OF_ONE_PROJECT = 4, 2
+_MOST = 64  # half of them at most a project's: its registry may be one that never answers
 _KEPT = 600.0
 _WITHIN = 3600.0
 
@@ -26,6 +27,7 @@ _WITHIN = 3600.0
 @dataclass(slots=True)
 class _Upload:
     task: asyncio.Task[None]
+    owner: str
     seen: ProgressAnswer
     ended: float | None = None
 
@@ -36,15 +38,18 @@ class Uploads:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, _Upload] = {}
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._room = Shares(_AT_ONCE, _AT_ONCE_OF_ONE_PROJECT)
 
     def begin(self, id: str, name: str, target: PushTarget) -> None:
         """Begin one. Conflict when there are too many."""
         self._forget()
         if len(self._known) >= _MOST:
             raise Conflict("Too many images are being pushed: try again when some of them have ended.")
+        owner = name.rpartition("/")[0]  # projects' images are filed by project
+        if sum(upload.owner == owner for upload in self._known.values()) >= _MOST // 2:
+            raise Conflict("The project pushes as many images as it may: try again when some of them have ended.")
         task = asyncio.get_running_loop().create_task(self._run(id, name, target))
-        self._known[id] = _Upload(task, ProgressAnswer("working"))
+        self._known[id] = _Upload(task, owner, ProgressAnswer("working"))
 
     def progress(self, id: str) -> ProgressAnswer:
         """How far one is."""
@@ -67,7 +72,7 @@ class Uploads:
             upload.seen = ProgressAnswer("working", seen.done, seen.total)
 
         try:
-            async with self._room, asyncio.timeout(_WITHIN):
+            async with self._room.taken(upload.owner), asyncio.timeout(_WITHIN):
                 digest = await self._engine.push_image(name, target, tell)
             upload.seen = ProgressAnswer("done", upload.seen.total, upload.seen.total, digest=digest)
         except TimeoutError:
