@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from krater.client import Conflict
 from tests.support.containers import SLEEP, ends_up, remove, remove_all, running
 from tests.support.leftovers import loop_devices
 from tests.support.server import Server, eventually, serving
@@ -70,4 +71,14 @@ def test_a_volume_that_is_still_empty_can_be_filled_before_the_first_start(own: 
     own.client().containers.start(box)
     ends_up(own, box, "Running")
     assert content(own, box, "/data/first") == b"one"
+    remove(own, box)
+
+
+@pytest.mark.parametrize("place", ["/bin/sh", "/etc/hosts/x"])
+def test_where_nothing_can_be_mounted_the_copy_says_so(own: Server, place: str) -> None:
+    mounts: list[dict[str, Any]] = [{"size": "1", "destination": place}]
+    box = own.client().containers.create(image="busybox", memory=32, command=SLEEP, mounts=mounts)["uuid"]
+    ends_up(own, box, "Created")
+    with pytest.raises(Conflict, match=f"Nothing can be mounted at '{place}'"):
+        content(own, box, "/etc/passwd")
     remove(own, box)

@@ -1,12 +1,14 @@
 """Going where only the container's files are. Runs with all the agent's powers, and before any byte of a tenant's."""
 
 import ctypes
+import errno
 import os
 import re
 import stat
 from typing import Final
 
 from krater.agent.runtimes.oci import detached, syscalls
+from krater.agent.runtimes.oci.jail.frames import Refused
 
 MS_PRIVATE: Final = 1 << 18
 
@@ -19,6 +21,9 @@ KERNEL_KINDS: Final = frozenset(
     }
 )
 _ESCAPE: Final = re.compile(rb"\\([0-3][0-7]{2})")
+_IN_THE_WAY: Final = frozenset(
+    {errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EXDEV}
+)  # what an image, or its user, may have put where something is to be mounted
 _RESTRICTED: Final = detached.ATTR_NOSUID | detached.ATTR_NODEV | detached.ATTR_NOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,8 +83,13 @@ def make(root: int, mounts: list[tuple[str, int]]) -> None:
     os.chdir("/")
     os.chroot("/")
     for destination, mount in mounts:
-        target = _ensure(root, destination, is_directory=_is_directory(mount))
-        detached.place(mount, target)
+        try:
+            target = _ensure(root, destination, is_directory=_is_directory(mount))
+            detached.place(mount, target)
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
+            raise Refused("conflict", f"Nothing can be mounted at {destination!r}: {error.strerror}.") from None
         os.close(target)
         os.close(mount)
     detached.restrict(root, _RESTRICTED, recursive=True)
