@@ -227,7 +227,10 @@ BAD: list[tuple[Any, int, str, str]] = [
         ),
         *(403, "over-quota", "1000 allowed"),
     ),
-    (template(securityGroups=["none"]), 400, "security-group-not-found", "template.spec.securityGroups: "),
+    (
+        template(securityGroups=["default", "none"]),
+        *(400, "security-group-not-found", "template.spec.securityGroups[1]: There is no security group none"),
+    ),
     (template(member(registry="none")), 404, "registry-not-found", f"{PLACE}.registry: "),
     (template(member(registry="theirs")), 404, "registry-not-found", f"{PLACE}.registry: "),
     (

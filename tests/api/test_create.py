@@ -140,7 +140,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"memory": "512m"}, 400, "schema-validation-error", "memory: expected"),
     ({"memory": -5}, 400, "schema-validation-error", "memory: expected"),
     ({"disk": 161}, 400, "schema-validation-error", "disk: 161 is out of range"),
-    ({"environment": {"A": 1}}, 400, "schema-validation-error", "environment[...]: expected"),
+    ({"environment": {"A": 1}}, 400, "schema-validation-error", "environment['A']: expected"),
     ({"environment": {"A=B": "1"}}, 400, "schema-validation-error", "environment: "),
     ({"environment": {"A": "1\x00"}}, 400, "schema-validation-error", "NUL"),
     ({"labels": ["a"]}, 400, "schema-validation-error", "labels: expected an object"),

@@ -59,8 +59,8 @@ NO_NUMBERS: tuple[Any, ...] = (-1, "-1", 1.5, "1.5", "often", "", "30s", "²", T
         ({"interval": 5}, "healthcheck.cmd: expected a command line"),
         ({"cmd": ""}, "healthcheck.cmd: expected a command line"),
         ({"cmd": " \t\n"}, "healthcheck.cmd: expected a command line"),
-        ({"cmd": ["true"]}, "healthcheck.cmd: expected an object of cmd"),
-        ({"cmd": "x" * 65537}, "healthcheck.cmd: expected an object of cmd"),
+        ({"cmd": ["true"]}, "healthcheck.cmd: expected a text of at most 65536 characters"),
+        ({"cmd": "x" * 65537}, "healthcheck.cmd: expected a text of at most 65536 characters"),
         ({"cmd": "a\0b"}, "NUL"),
         *(({"cmd": "true", key: bad}, f"healthcheck.{key}: expected a whole number, or its digits")
           for key in ("interval", "timeout", "retries")

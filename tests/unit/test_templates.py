@@ -195,7 +195,7 @@ REFUSED: list[tuple[object, str]] = [
     (one(restartPolicy="Always"), "containers[0].restartPolicy: is for initContainers"),
     (one(livenessProbe={}), "containers[0].livenessProbe: expected exactly one of exec, httpGet and tcpSocket"),
     (one(livenessProbe={"exec": {"command": ["a"]}, "tcpSocket": {"port": 1}}), "expected exactly one of exec"),
-    (one(readinessProbe={"exec": {"command": []}}), "readinessProbe.exec.command: expected a list of strings"),
+    (one(readinessProbe={"exec": {"command": []}}), "exec.command: expected a list of at least one string"),
     (one(startupProbe={"httpGet": {"port": 1, "path": "x"}}), "httpGet.path: expected a path that begins with /"),
     (one(dependsOn=[{"container": "other"}]), "containers[0].dependsOn[0].container: there is no other member 'other'"),
     (one(name="me", dependsOn=[{"container": "me"}]), "there is no other member 'me'; there are: none"),

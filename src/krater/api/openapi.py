@@ -9,7 +9,7 @@ from krater import __version__
 from krater.api.microversions import ALL, MAX_TEXT, MIN_TEXT
 from krater.api.router import Route
 from krater.api.schemas.answers import ErrorDocument
-from krater.api.schemas.decoding import descriptions
+from krater.api.schemas.expectations import descriptions
 
 _REFERENCE = "#/components/schemas/{name}"
 _PROJECT = "X-Krater-Project names (percent-encoded) which of the caller's projects is meant, if not the only one."

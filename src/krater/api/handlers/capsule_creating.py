@@ -103,8 +103,11 @@ async def _resolve_groups(request: Request, ask: CapsuleAsk) -> tuple[str, ...] 
     own = (str(uuid4()),) if ask.spec.exposed else ()
     if not ask.groups:
         return own or None
-    with _named("template.spec.securityGroups"):
-        return (*await groups_of(request).resolve(request.caller, ask.groups), *own)
+    found: dict[str, None] = {}
+    for index, ident in enumerate(ask.groups):
+        with _named(f"template.spec.securityGroups[{index}]"):
+            found |= dict.fromkeys(await groups_of(request).resolve(request.caller, [ident]))
+    return (*found, *own)
 
 
 # Images ---------------------------------------------------------------------------------------------------------------
@@ -152,4 +155,5 @@ def _named(place: str) -> Iterator[None]:
     try:
         yield
     except (Invalid, NotFound, Conflict) as error:
-        raise type(error)(f"{place}: {error.message}", code=error.code) from None
+        reason = error.message.removeprefix("security_groups: ")
+        raise type(error)(f"{place}: {reason}", code=error.code) from None

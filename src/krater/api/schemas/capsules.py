@@ -84,7 +84,7 @@ class VolumeMount(Struct, forbid_unknown_fields=True, rename="camel"):
 class Command(Struct, forbid_unknown_fields=True):
     """A command that tells by its exit code."""
 
-    command: Annotated[Words, Meta(min_length=1)]
+    command: Annotated[Words, Meta(min_length=1, description="a list of at least one string")]
 
 
 class HttpGet(Struct, forbid_unknown_fields=True):

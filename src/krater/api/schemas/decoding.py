@@ -1,20 +1,20 @@
 """From bytes and query strings to typed requests, with refusals that name the field and what is allowed in it."""
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from krater.api.errors import WrongMediaType
 from krater.api.requests import Request
+from krater.api.schemas.expectations import expected_at, expected_of_keys, field_names, known_at, with_keys
 from krater.errors import Invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 CODE = "schema-validation-error"
-_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
+_PLACE = re.compile(r" - at (`key` in )?`\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(.*)`$", re.DOTALL)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -57,7 +57,7 @@ def decode(raw: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=shape)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), shape) from error
+        raise _explain(str(error), shape, _parse(raw)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(error) from error
 
@@ -67,7 +67,7 @@ def convert(values: Mapping[str, Any], shape: type[T], *, place: str = "") -> T:
     try:
         return msgspec.convert(values, shape)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), shape, place) from error
+        raise _explain(str(error), shape, values, place) from error
     except RecursionError:
         raise Invalid(f"{place or 'The request'} is nested too deeply", code=CODE) from None
 
@@ -94,13 +94,13 @@ def _not_json(error: Exception) -> Invalid:
     return Invalid(f"The request body {reason}", code=CODE)
 
 
-def _explain(text: str, shape: type, place: str = "") -> Invalid:
-    """msgspec's complaint in words for the person who wrote the request. Nothing of what they sent is repeated
-    at length."""
+def _explain(text: str, shape: type, values: Mapping[str, Any], place: str = "") -> Invalid:
+    """msgspec's complaint about `values` in words for the person who wrote the request. Nothing of what they sent is
+    repeated at length."""
     found = _PLACE.search(text)
-    inner = found[1] if found else ""
+    inner = found[2] if found else ""
     bare = text[: found.start()] if found else text
-    path = ".".join(part for part in (place, inner) if part)
+    path = ".".join(part for part in (place, with_keys(shape, inner, values)) if part)
     within = f"{path}: " if path else ""
     if unknown := _UNKNOWN.match(bare):
         names = field_names(shape) if not inner else known_at(shape, inner)
@@ -109,6 +109,9 @@ def _explain(text: str, shape: type, place: str = "") -> Invalid:
     if missing := _MISSING.match(bare):
         return Invalid(f"{within}{missing[1]!r} is a required property", field=missing[1], code=CODE)
     field = re.split(r"[.\[]", path, maxsplit=1)[0]
+    if found and found[1]:
+        reason = f"expected every key to be {expected_of_keys(shape, inner)}"
+        return Invalid(f"{within}{reason}", field=field or None, code=CODE)
     expected = expected_at(shape, inner)
     if expected is None:
         reason = bare[:200] if field else "The request body is not a JSON object."
@@ -116,67 +119,5 @@ def _explain(text: str, shape: type, place: str = "") -> Invalid:
     return Invalid(f"{path}: expected {expected}", field=field, code=CODE)
 
 
-def expected_at(shape: type, path: str) -> str | None:
-    """What is expected at a place within a struct, from the description nearest to it."""
-    expected: str | None = None
-    for step, kind in _walk(shape, path):
-        expected = descriptions(kind).get(step) or expected
-    return expected
-
-
-def known_at(shape: type, path: str) -> list[str]:
-    """The fields there are at a place within a struct; none if that is no struct."""
-    inner: type | None = shape
-    for step, kind in _walk(shape, path):
-        inner = _struct_of(_hints(kind).get(step))
-    return field_names(inner) if inner is not None and path else []
-
-
-def _walk(shape: type, path: str) -> Iterator[tuple[str, type]]:
-    """The names along a path such as `spec.containers[0].image`, each with the struct it is a field of."""
-    kind: type | None = shape
-    for step in re.findall(r"[^.\[\]]+(?=$|[.\[])", path):
-        if kind is None:
-            return
-        if step in ("...",) or step.isdigit():
-            continue
-        yield step, kind
-        kind = _struct_of(_hints(kind).get(step))
-
-
-@lru_cache(maxsize=256)
-def _hints(shape: type) -> dict[str, Any]:
-    hints = get_type_hints(shape, include_extras=True)
-    return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(shape)}
-
-
-def _struct_of(hint: Any) -> type | None:
-    """The struct that a field holds, itself, as an option or in a list."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return hint
-    return next((found for part in get_args(hint) if (found := _struct_of(part)) is not None), None)
-
-
 def _shown(name: str) -> str:
     return repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "…")
-
-
-def field_names(shape: type) -> list[str]:
-    """The names of a struct's fields, as they stand in JSON."""
-    return [field.encode_name for field in msgspec.structs.fields(shape)]
-
-
-@lru_cache(maxsize=256)
-def descriptions(shape: type) -> dict[str, str]:
-    """What is expected of each field, from its type."""
-    found = {name: _description(hint) for name, hint in _hints(shape).items()}
-    return {name: text for name, text in found.items() if text}
-
-
-def _description(hint: Any) -> str:
-    """The description of an annotated type, or of the first described member of a union."""
-    if get_origin(hint) is Annotated:
-        texts = [m.description for m in hint.__metadata__ if isinstance(m, msgspec.Meta) and m.description]
-        if texts:
-            return str(texts[-1])
-    return next((text for part in get_args(hint) if (text := _description(part))), "")
