@@ -139,7 +139,7 @@ async def test_what_cannot_start_is_explained(
     assert node.groups() == []
 
 
-async def test_impossible_wishes_are_refused(node: OciNode, engine: OciRuntime) -> None:
+async def test_impossible_wishes_are_refused(node: OciNode, engine: OciRuntime, tmp_path: Path) -> None:
     with pytest.raises(Permanent, match="memory"):
         await engine.create(config(memory=1))
     wanted = config(("true",), workdir="/etc/passwd")
@@ -148,8 +148,10 @@ async def test_impossible_wishes_are_refused(node: OciNode, engine: OciRuntime) 
         await engine.start(wanted.id, 1, 0, node.netns)
     wanted = config(("true",))
     await engine.create(wanted)
-    with pytest.raises(Temporary, match="namespace"):
-        await engine.start(wanted.id, 1, 0, "/run/netns/gone")
+    (tmp_path / "unmounted").touch()
+    for gone in ("/run/netns/gone", str(tmp_path / "unmounted")):
+        with pytest.raises(Temporary, match="namespace"):
+            await engine.start(wanted.id, 1, 0, gone)
 
 
 async def test_a_container_sees_what_it_was_given(node: OciNode, engine: OciRuntime, tmp_path: Path) -> None:

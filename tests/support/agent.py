@@ -224,9 +224,9 @@ class HookedVif(FakeVif):
         """Hooked."""
         await self._around("close_vif", "", super().close())
 
-    async def make_sandbox(self, sandbox: str) -> str:
+    async def make_sandbox(self, sandbox: str, pid: int | None = None) -> str:
         """Hooked."""
-        return await self._around("make_sandbox", sandbox, super().make_sandbox(sandbox))
+        return await self._around("make_sandbox", sandbox, super().make_sandbox(sandbox, pid))
 
     async def remove_sandbox(self, sandbox: str) -> None:
         """Hooked."""

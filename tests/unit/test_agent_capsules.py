@@ -330,3 +330,17 @@ async def test_a_grace_of_hours_ends_when_something_else_is_asked() -> None:
         await table.controller.want(altered(wanted, grace=0.0))
         await table.until(lambda: CAPSULE not in table.controller.assignments, 5)
         assert not table.world.containers
+
+
+async def test_a_network_namespace_that_lost_its_name_is_named_again_and_nobody_is_ended() -> None:
+    async with Table() as table:
+        wanted = capsule_of(CAPSULE, sidecar(LOG), member_of(DB), member_of(WEB))
+        await table.controller.want(wanted)
+        await table.settled(CAPSULE)
+        cards = dict(table.network.sandboxes.pop(CAPSULE))
+        await asyncio.sleep(600)  # until all is compared
+        assert table.network.sandboxes == {CAPSULE: cards}
+        await table.controller.want(altered(wanted, members={WEB: MemberIntent(run=1)}))
+        await table.settled(CAPSULE)
+        assert [begun(table).count(name) for name in (LOG, DB, WEB)] == [1, 1, 2]
+        assert table.network.sandboxes == {CAPSULE: cards}

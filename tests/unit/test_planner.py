@@ -216,3 +216,9 @@ def test_several_stop_in_reverse_and_a_stranger_goes() -> None:
     assert [getattr(step, "container", "")[:1] for step in stop.steps] == ["b", "a", ""]
     fewer = replace(pair, containers=pair.containers[:1])
     assert names(planned(fewer, both)) == ["remove"]
+
+
+def test_a_process_whose_namespace_lost_its_name_gives_it_back() -> None:
+    found = planned(assignment_of(ONE), world_of(seen_of(RUNNING, pid=7), network=False))
+    assert names(found) == ["make_sandbox", "tell_names", "plug"]
+    assert found.steps[0] == MakeSandbox(7)

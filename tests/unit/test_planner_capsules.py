@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from krater.agent.planner import Backoff, Memory, ObservedWorkload, Plan, made_of, plan
-from krater.agent.steps import Start, Step, Stop, container_of, groups
+from krater.agent.steps import MakeSandbox, Start, Step, Stop, container_of, groups
 from krater.model.assignment import Assignment, ContainerState, Health, HealthState, Made, ObservedContainer
 from krater.model.member import Condition, Dependency, Probe, Role
 from krater.model.volume import Attachment, MountRequest
@@ -351,3 +351,23 @@ def test_no_step_is_taken_twice_in_one_plan() -> None:
     steps: tuple[Step, ...] = planned(altered(capsule(), run=2, rebuild=1), **ALL_UP).steps
     assert len(set(told(steps))) == len(steps)
     assert [step.container for step in steps if isinstance(step, Start)] == ["one"]
+
+
+def test_a_namespace_that_lost_its_name_is_that_of_a_member_that_stays_in_it() -> None:
+    members: dict[str, Any] = {"one": down(), "log": up(pid=7), "db": up(pid=8), "web": up(pid=9)}
+    found = planned(capsule(ONE, LOG, DB, member("web")), network=False, **members)
+    assert MakeSandbox(7) in found.steps
+    assert [step.name for step in found.steps if isinstance(step, MakeSandbox) or step.name == "plug"] == [
+        "make_sandbox",
+        "plug",
+    ]
+    assert not any(isinstance(step, Start | Stop) for step in found.steps)
+
+
+def test_of_members_that_are_about_to_end_none_keeps_the_namespace() -> None:
+    members: dict[str, Any] = {"one": down(), "log": up(pid=7, state=PAUSED), "db": up(pid=8)}
+    wanted = altered(capsule(ONE, LOG, DB), run=2)
+    found = planned(wanted, network=False, **members)
+    assert all(step.pid is None for step in found.steps if isinstance(step, MakeSandbox))
+    halted = altered(capsule(ONE, LOG, DB), desired=Desired.STOPPED)
+    assert not any(isinstance(step, MakeSandbox) for step in planned(halted, network=False, **members).steps)

@@ -34,7 +34,7 @@ from krater.agent.steps import (
 from krater.agent.stopping import Stops
 from krater.agent.vif.interfaces import Vif
 from krater.clock import Now
-from krater.errors import KraterError, Permanent
+from krater.errors import KraterError, Permanent, Temporary
 from krater.model.assignment import Assignment, StepEvent
 from krater.telemetry import STARTS, STEP_SECONDS
 
@@ -154,7 +154,8 @@ class Executor:
         except BaseException as problem:
             error = reason_of(problem)
             work.failures.append((step, problem))
-            if isinstance(step, _REMEMBERED):
+            # A start that may succeed later may miss what somebody took away.
+            if isinstance(step, _REMEMBERED) or (isinstance(step, Start) and isinstance(problem, Temporary)):
                 self._observer.doubt()
             raise
         finally:
@@ -257,8 +258,8 @@ class Executor:
 
     async def _connect(self, sandbox: str, step: MakeSandbox | Plug | Unplug | RemoveSandbox) -> None:
         match step:
-            case MakeSandbox():
-                self._observer.made(sandbox, await self._vif.make_sandbox(sandbox))
+            case MakeSandbox(pid):
+                self._observer.made(sandbox, await self._vif.make_sandbox(sandbox, pid))
             case Plug(nic):
                 await self._vif.plug(sandbox, nic)
                 self._observer.plugged(sandbox, nic.port)

@@ -132,19 +132,26 @@ def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan
 def _network_steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]) -> list[Step]:
     """All cards are in before the first instruction runs; those that came or went since are put in and taken out.
 
-    A process whose namespace lost its name keeps that namespace: nothing can be plugged into it, so nothing is tried.
+    A namespace that lost its name gets it back by a process in it that stays: who starts later has to be in the same.
     While there was no namespace, cards may have come and gone that nobody was told of.
     """
+    inside = _process_inside(seen, charted) if seen.sandbox is None else None
     starting = any(c.start for c in charted)
-    if not any(c.busy for c in charted) or (seen.sandbox is None and not starting):
+    if not any(c.busy for c in charted) or (seen.sandbox is None and not starting and inside is None):
         return []
     wanted = {nic.port for nic in assignment.nics}
     ports = seen.ports if seen.sandbox is not None else frozenset()
-    made: list[Step] = [MakeSandbox()] if seen.sandbox is None else []
+    made: list[Step] = [MakeSandbox(inside)] if seen.sandbox is None else []
     changes: list[Step] = [Unplug(port) for port in sorted(ports - wanted)]
     changes += [Plug(nic) for nic in assignment.nics if nic.port not in ports]
     told: list[Step] = [TellNames(c.spec.id) for c in charted if not c.create and c.spec.id in seen.containers]
     return made + (told if made or changes else []) + changes
+
+
+def _process_inside(seen: ObservedWorkload, charted: list[Course]) -> int | None:
+    """A process of the workload that is not about to end."""
+    staying = [seen.containers[c.spec.id] for c in charted if c.spec.id in seen.containers and not c.stop]
+    return next((one.pid for one in staying if one.state in ALIVE and one.pid is not None), None)
 
 
 def _mount_steps(assignment: Assignment, seen: ObservedWorkload, charted: list[Course]) -> list[Step]:

@@ -47,7 +47,9 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class MakeSandbox:
-    """Have the network namespace."""
+    """Have the network namespace: that of the process `pid`, which has it already, else one of its own."""
+
+    pid: int | None = None
 
     name: ClassVar[str] = "make_sandbox"
     word: ClassVar[str] = "network_attaching"

@@ -35,7 +35,7 @@ class Cards:
         name, alias = self._marks.card(nic.port), self._marks.card_alias(sandbox, nic.port)
         found = self._named(name)
         if found is not None:
-            if found.alias == alias and found.master == bridge.index:
+            if found.alias == alias and found.master == bridge.index and self._is_inside(path, found):
                 return
             self._kernel.do(links.link_removed(found.index))
         with self._namespaces.inside(path) as space, Netlink() as inner:
@@ -47,6 +47,12 @@ class Cards:
                 self._kernel.do(links.link_removed(outer.index))
                 raise
             self._kernel.do(links.aliased(outer.index, alias))
+
+    def _is_inside(self, path: str, card: links.Link) -> bool:
+        """Whether its other end is in that namespace: a sandbox may have lost the one that it was made for."""
+        with self._namespaces.inside(path), Netlink() as inner:
+            inside = [links.read_link(body) for body in inner.dump(links.all_links())]
+        return any((link.index, link.peer) == (card.peer, card.index) for link in inside)
 
     def unplug(self, sandbox: str, port: str) -> None:
         """Delete the port's card, unless another sandbox has it by now."""

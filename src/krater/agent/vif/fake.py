@@ -79,8 +79,8 @@ class FakeVif:
             task.cancel()
         self._is_open = False
 
-    async def make_sandbox(self, sandbox: str) -> str:
-        """Have a sandbox; its path leads nowhere."""
+    async def make_sandbox(self, sandbox: str, pid: int | None = None) -> str:
+        """Have a sandbox; its path leads nowhere. Here no process has another one than that of its workload."""
         self._check_open()
         self.world.sandboxes.setdefault(checked(sandbox, "a sandbox"), {})
         return _path(sandbox)

@@ -80,11 +80,14 @@ class Host:
         with self._making:
             self._spares.append(self._namespaces.make())
 
-    def make_sandbox(self, sandbox: str) -> str:
-        """Have a namespace for the sandbox. Returns its path."""
+    def make_sandbox(self, sandbox: str, pid: int | None = None) -> str:
+        """Have a namespace for the sandbox, if it has none that of the process. Returns its path."""
         found = self._namespaces.path(sandbox)
         if found is not None:
             return found
+        self._namespaces.remove(sandbox)  # what is left of one that lost its name
+        if pid is not None:
+            return self._namespaces.give(self._namespaces.adopt(pid), sandbox)
         while self._spares:
             spare = self._spares.popleft()
             if self._namespaces.is_whole(spare):

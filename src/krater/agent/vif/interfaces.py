@@ -21,8 +21,12 @@ class Vif(Protocol):
     async def close(self) -> None:
         """Let go of threads and spare namespaces. What sandboxes use stays."""
 
-    async def make_sandbox(self, sandbox: str) -> str:
-        """Have a network namespace with loopback up; returns its path. Taken from a pool of ready ones if it can."""
+    async def make_sandbox(self, sandbox: str, pid: int | None = None) -> str:
+        """Have a network namespace with loopback up; returns its path. Taken from a pool of ready ones if it can.
+
+        Where there is none and `pid` is given, it is that of this process: one that lost its name. NotFound when there
+        is no such process, Conflict when its namespace is not one that nobody else has.
+        """
 
     async def remove_sandbox(self, sandbox: str) -> None:
         """Remove the namespace and every card in it, and the bridges that thereby lost their last card."""

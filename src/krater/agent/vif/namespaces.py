@@ -21,6 +21,7 @@ from pathlib import Path
 from krater.agent.vif import links
 from krater.agent.vif.marks import checked
 from krater.agent.vif.netlink import Netlink
+from krater.errors import Conflict, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,27 @@ class Namespaces:
         except OSError:
             space.unlink(missing_ok=True)
             raise
+        return space.name
+
+    def adopt(self, pid: int) -> str:
+        """The namespace that a process is in, as a spare. NotFound; Conflict when it is ours, or has a name already."""
+        try:
+            found = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound("The process whose network namespace was asked for has ended.") from None
+        try:
+            named = [os.stat(space).st_ino for space in self._spaces.iterdir() if self._is_namespace(space)]
+            if os.fstat(found).st_ino in (os.fstat(self._home).st_ino, *named):
+                raise Conflict("The process has no network namespace of its own.")
+            space = self._spaces / secrets.token_hex(6)
+            space.touch(0o400, exist_ok=False)
+            try:
+                _mount(f"/proc/self/fd/{found}", space, "", _MS_BIND, "")
+            except OSError:
+                space.unlink(missing_ok=True)
+                raise
+        finally:
+            os.close(found)
         return space.name
 
     def give(self, space: str, sandbox: str) -> str:

@@ -115,9 +115,9 @@ class NativeVif:
         hands, self._hands, self._maker, self._caller = self._hands, None, None, None
         await asyncio.to_thread(hands.shutdown, True)
 
-    async def make_sandbox(self, sandbox: str) -> str:
+    async def make_sandbox(self, sandbox: str, pid: int | None = None) -> str:
         """Have a namespace for the sandbox; returns its path."""
-        path = await self._do(self._host.make_sandbox, sandbox)
+        path = await self._do(self._host.make_sandbox, sandbox, pid)
         self._start_refill()
         return path
 

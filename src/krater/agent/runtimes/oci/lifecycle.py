@@ -368,6 +368,8 @@ def _held_open(path: str) -> Iterator[str]:
     except FileNotFoundError:
         raise Temporary("the container's network namespace is not there") from None
     try:
+        if os.fstat(descriptor).st_dev != os.stat("/proc/self/ns/net").st_dev:  # the file that it was mounted on
+            raise Temporary("the container's network namespace is not there")
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
     finally:
         os.close(descriptor)
