@@ -231,6 +231,14 @@ def test_a_capsule_that_ended_badly_names_the_member_and_why(seen: dict[str, Any
     assert derive(**seen).whole == Status("Error", None, reason)
 
 
+def test_a_member_without_a_limit_of_its_own_was_killed_for_that_of_the_capsule() -> None:
+    unlimited = replace(DB, limits=Resources(0.0, 0))
+    found = derive(specs=(unlimited, spec("web")), db=down(137, oom_killed=True), web=up())
+    told = "Killed by the kernel: all members together used more memory than the limit of their capsule."
+    assert found.whole == Status("Running", None, f"db: {told}")
+    assert found.members["db"].reason == told
+
+
 @pytest.mark.parametrize(
     ("failure", "failed", "reason"),
     [

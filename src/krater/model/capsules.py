@@ -11,6 +11,7 @@ from krater.model.status import (
     CREATING,
     DELETING,
     ERROR,
+    OUT_OF_MEMORY,
     PAUSED,
     REBUILDING,
     RESTARTING,
@@ -24,6 +25,7 @@ from krater.model.workload import ContainerSpec, Desired, Intent, WorkloadSpec
 
 _NOT_STARTED = "Not started: "
 _HELD_UP = "Waits for "
+_OUT_OF_ALL_MEMORY = "Killed by the kernel: all members together used more memory than the limit of their capsule."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn, *
         now=situation.now,
         removing=situation.removing,
     )
+    if status.reason == OUT_OF_MEMORY and not spec.limit.memory:  # it has none of its own to go beyond
+        status = replace(status, reason=_OUT_OF_ALL_MEMORY)
     if is_begun or intent.desired not in TO_RUN or status.word in (DELETING, UNKNOWN, ERROR):
         return status
     if turn.doom is not None:

@@ -193,7 +193,7 @@ class Crew:
             return None
         if condition is Condition.HEALTHY and _ended_well(one):
             return f"{what} has ended, so it will not be healthy."
-        return f"{what} {_how_it_failed(one)}"
+        return f"{what} {_how_it_failed(spec, one)}"
 
     def _of_this_run(self, spec: ContainerSpec) -> ObservedContainer | None:
         """What is seen of its process, if there was one since it was last asked for."""
@@ -219,12 +219,13 @@ def is_restart_due(policy: RestartPolicy, seen: ObservedContainer, *, auto_heal:
     return True
 
 
-def _how_it_failed(one: ObservedContainer) -> str:
+def _how_it_failed(spec: ContainerSpec, one: ObservedContainer) -> str:
     if one.error is not None:
         return f"could not be started: {one.error}"
     times = f" {one.attempt + 1} times, the last time" if one.attempt > 0 else ""
     if one.oom_killed:
-        return f"failed{times} for want of memory: it used more than its limit."
+        used = "it used more than its limit" if spec.limit.memory else "all members used more than the capsule's limit"
+        return f"failed{times} for want of memory: {used}."
     if one.cut_off is not None:
         return f"was ended{times} before it was done: {one.cut_off}"
     code = "an unknown exit code" if one.exit_code is None else f"exit code {one.exit_code}"

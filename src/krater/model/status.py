@@ -11,6 +11,8 @@ CREATING, CREATED, RUNNING, PAUSED = "Creating", "Created", "Running", "Paused"
 STOPPED, ERROR, UNKNOWN, DELETING = "Stopped", "Error", "Unknown", "Deleting"
 RESTARTING, REBUILDING = "Restarting", "Rebuilding"
 
+OUT_OF_MEMORY = "Killed by the kernel: the container used more memory than its limit."
+
 _HEALTH_WORDS = {  # as docker has them
     HealthState.STARTING: "health: starting",
     HealthState.HEALTHY: "healthy",
@@ -105,7 +107,7 @@ def _reason(intent: Intent, seen: ObservedContainer, observed: Observed) -> str 
     if seen.state is not ContainerState.EXITED:
         return observed.trouble or seen.cut_off or _illness(seen.health) or seen.unready
     if seen.oom_killed:
-        return "Killed by the kernel: the container used more memory than its limit."
+        return OUT_OF_MEMORY
     asked_for = intent.desired in (Desired.STOPPED, Desired.CREATED)
     if seen.cut_off is not None and not asked_for:
         return observed.trouble or seen.cut_off
