@@ -68,6 +68,14 @@ def test_all_pods_of_a_file_become_capsules(api: FakeApi, krater: Terminal, file
     assert db["spec"]["containers"] == [{"image": "postgres", "name": "server"}]
 
 
+def test_what_looks_like_a_date_is_a_text(api: FakeApi, krater: Terminal, file: Path) -> None:
+    dates = "{name: web, annotations: {built: 2026-01-05, at: 2026-01-05T10:11:12Z}}"
+    file.write_text(PODS.replace("{name: web}", dates))
+    assert krater("kube", "play", str(file)).code == 0
+    annotations = api.asked("POST", "/capsules")[0].body["template"]["metadata"]["annotations"]
+    assert annotations == {"built": "2026-01-05", "at": "2026-01-05T10:11:12Z"}
+
+
 def test_a_pod_comes_from_standard_input_too(api: FakeApi, krater: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     pod = json.dumps({"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"image": "nginx"}]}})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pod.encode())))

@@ -1,5 +1,7 @@
 """Kubernetes Pods as capsules: what becomes of each field, and what is named as left out."""
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import yaml
 
 from krater.api.templates import read_template
 from krater.cli.pods import NotAPod, capsule_of
+from krater.errors import Invalid
 
 POD = """
 apiVersion: v1
@@ -209,3 +212,40 @@ def test_what_is_no_pod_is_refused(manifest: object) -> None:
 def test_what_makes_no_sense_is_refused_with_its_place(spec: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         capsule_of({"kind": "Pod", "spec": spec})
+
+
+ODD: list[Any] = [None, 3, -1, "x", "", [], {}, [1], [[1]], {"a": 1}, {1: 2}, True, 1.5, [None], {"name": [1]}]
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield above
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*above, key))
+
+
+@pytest.mark.thorough
+def test_nonsense_anywhere_is_refused_and_breaks_nothing(pod: Any) -> None:
+    pod["spec"]["volumes"] += [
+        {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": 1}}}}}}
+    ]
+    refused = 0
+    for place in list(places(pod))[1:]:
+        for odd in ODD:
+            manifest = copy.deepcopy(pod)
+            within = manifest
+            for key in place[:-1]:
+                within = within[key]
+            within[place[-1]] = odd
+            try:
+                read_template(capsule_of(manifest)[0])
+            except (NotAPod, ValueError, Invalid):
+                refused += 1
+    assert refused > 300
+
+
+def test_a_port_without_its_number_is_left_to_the_server_to_refuse(pod: Any) -> None:
+    pod["spec"]["containers"][0]["ports"] = [{"name": "http"}]
+    template, _ = capsule_of(pod)
+    with pytest.raises(Invalid, match=r"ports\[0\]: 'containerPort' is a required property"):
+        read_template(template)

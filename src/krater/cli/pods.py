@@ -162,7 +162,8 @@ def _volumes(spec: Mapping[str, Any], notes: _Notes) -> _Volumes:
             here = f"{place}.ephemeral.volumeClaimTemplate.spec"
             asked = _dig(volume["ephemeral"], "volumeClaimTemplate", "spec", "resources", "requests", "storage")
             found[name] = _new_volume(name, f"{here}.resources.requests.storage", asked or "1Gi")
-            notes.rest(here, _dig(volume["ephemeral"], "volumeClaimTemplate", "spec") or {}, {"resources"})
+            claim = _object(here, _dig(volume["ephemeral"], "volumeClaimTemplate", "spec") or {})
+            notes.rest(here, claim, {"resources"})
         else:
             notes.rest(place, volume, {"name"})
     return _Volumes(found, read_only)
@@ -195,7 +196,11 @@ def _member(place: str, found: Mapping[str, Any], volumes: _Volumes, notes: _Not
     mounts = list(_mounts(place, found.get("volumeMounts"), volumes, notes))
     if mounts:
         made["volumeMounts"] = mounts
-    named = {port["name"]: port["containerPort"] for port in made.get("ports", ()) if "name" in port}
+    named = {
+        port["name"]: port.get("containerPort")
+        for port in made.get("ports", ())
+        if isinstance(port.get("name"), str)  # what is none, the server refuses
+    }
     for name in _PROBES:
         probe = _probe(f"{place}.{name}", found[name], named, notes) if found.get(name) else None
         if probe is not None:
@@ -279,12 +284,13 @@ def _ports(place: str, found: Any, notes: _Notes) -> list[Json]:
 
 def _mounts(place: str, found: Any, volumes: _Volumes, notes: _Notes) -> Iterator[Json]:
     for here, item in _objects(f"{place}.volumeMounts", found):
-        if item.get("name") not in volumes.made:
+        name = str(item.get("name"))
+        if name not in volumes.made:
             notes.add(here)  # of a volume that was left out itself
             continue
         notes.rest(here, item, {"name", "mountPath", "readOnly"})
-        mount = {key: item[key] for key in ("name", "mountPath", "readOnly") if key in item}
-        yield {**mount, "readOnly": True} if item["name"] in volumes.read_only else mount
+        mount = {"name": name, **{key: item[key] for key in ("mountPath", "readOnly") if key in item}}
+        yield {**mount, "readOnly": True} if name in volumes.read_only else mount
 
 
 def _probe(place: str, found: Any, named: Mapping[str, Any], notes: _Notes) -> Json | None:

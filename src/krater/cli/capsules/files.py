@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -108,10 +108,19 @@ def load(file: Path, text: str) -> Any:
 
 
 def load_all(file: Path, text: str) -> list[Any]:
-    """What each document of it means; empty ones are left out. Unreadable."""
+    """What each document of it means; empty ones are left out. Dates are texts, as Kubernetes has it. Unreadable."""
     import yaml
 
+    base: Any = yaml.SafeLoader
+
+    class Loader(base):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar[Any] = {
+            first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
+        found = yaml.load_all(text, Loader=Loader)
+        return [document for document in found if document is not None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Unreadable(f"{file}: is not YAML: {' '.join(str(error).split())[:200]}") from None
