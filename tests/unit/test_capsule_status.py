@@ -237,6 +237,9 @@ def test_a_member_without_a_limit_of_its_own_was_killed_for_that_of_the_capsule(
     told = "Killed by the kernel: all members together used more memory than the limit of their capsule."
     assert found.whole == Status("Running", None, f"db: {told}")
     assert found.members["db"].reason == told
+    first = replace(ONE, restart=ONCE, limits=Resources(0.0, 0))
+    told = "init container one failed for want of memory: all members used more than the capsule's limit."
+    assert derive(specs=(first, DB), one=down(137, oom_killed=True)).members["db"].reason == f"Not started: {told}"
 
 
 @pytest.mark.parametrize(

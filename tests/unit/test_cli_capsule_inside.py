@@ -186,3 +186,12 @@ def test_a_capsule_in_place_of_a_container_is_told_with_its_members(shop: Any, k
     ended = krater(verb, "shop")
     assert ended.code == 1
     assert "shop is a capsule, not a container. Its members are: shop/fetch, shop/web, shop/db." in ended.err
+
+
+def test_show_tells_reasons_in_full_on_a_narrow_terminal(shop: Any, krater: Terminal) -> None:
+    reason = "Its liveness probe failed 3 times in a row; the last said: GET / from http port 80: status 404"
+    shop["containers"][0]["status_reason"] = reason
+    with krater.wide(60):
+        out = krater("capsule", "show", "shop").out
+    assert max(map(len, out.splitlines())) <= 60
+    assert f"{shop['containers'][0]['member_name']} {reason}" in " ".join(out.split())

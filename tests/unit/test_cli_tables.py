@@ -3,7 +3,8 @@
 import pytest
 
 from krater.cli.containers import COLUMNS
-from krater.cli.tables import Column, cut, panel, safe, table, width_of
+from krater.cli.tables import Column, cut, cut_owner, panel, safe, table, width_of
+from krater.cli.usage import STATS
 from krater.cli.words import mebibytes, size, status_words, took, trouble
 from tests.support.fake_api import container
 
@@ -54,6 +55,14 @@ def test_wide_letters_count_for_what_they_take() -> None:
     lines = table(["日本語", "ab"], [Column("A", str), Column("B", lambda _: "x")], 40)
     assert [width_of(line) for line in lines] == [9, 9, 9]
     assert cut("日本語", 4) == "日…"
+
+
+def test_members_with_long_names_of_capsules_are_told_apart() -> None:
+    names = ["a-capsule-with-a-long-name/web", "a-capsule-with-a-long-name/log"]
+    rows = [{"name": name, "CPU %": 0, "MEM USAGE(MiB)": 0, "MEM LIMIT(MiB)": 0, "MEM %": 0} for name in names]
+    lines = table([row | {"NET I/O(B)": "0/0", "BLOCK I/O(B)": "0/0"} for row in rows], STATS, 40)
+    assert [line.split("  ")[0] for line in lines[1:]] == ["a-capsule-wit…/web", "a-capsule-wit…/log"]
+    assert [cut_owner(text, 6) for text in ("ab/cdefgh", "abcdefgh", "ab/cd")] == ["ab/cd…", "abcde…", "ab/cd"]
 
 
 def test_colours_do_not_move_columns() -> None:

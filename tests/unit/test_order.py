@@ -122,13 +122,6 @@ def test_an_init_container_is_retried_as_its_policy_says_and_then_that_is_told(
     assert turn.culprit == ("one" if doom else None)
 
 
-def test_an_init_container_without_a_limit_of_its_own_wanted_more_than_the_capsule_has() -> None:
-    one = replace(init("one", NEVER), limits=Resources(0.0, 0))
-    turn = crew_of(one, spec("web"), one=down(137, oom_killed=True)).turns()["web"]
-    used = "all members used more than the capsule's limit."
-    assert turn.doom == f"init container one failed for want of memory: {used}"
-
-
 def test_whoever_waits_for_the_doomed_names_the_one_that_failed() -> None:
     specs = (init("one", NEVER), spec("db"), spec("web", Role.MAIN, ("db", HEALTHY)))
     turn = crew_of(*specs, one=down(1)).turns()["web"]

@@ -7,7 +7,7 @@ import click
 from krater.cli.arguments import container_argument, format_option
 from krater.cli.arguments import memory as memory_amount
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.tables import Column, cut_owner, show_json, show_panel, show_table
 from krater.cli.words import (
     addresses,
     health_check_words,
@@ -25,7 +25,7 @@ from krater.client.answers import Container
 _ALIVE = ("Running", "Paused", "Restarting")
 
 COLUMNS = (
-    Column("NAME", name_of, least=12),
+    Column("NAME", name_of, least=12, shorten=cut_owner),
     Column("IMAGE", lambda c: c["image"], least=10, rank=2),
     Column("STATUS", status_words, least=14, color=status_color),
     Column("ADDRESSES", lambda c: ", ".join(addresses(c)), least=12, rank=3),

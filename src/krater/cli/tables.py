@@ -23,7 +23,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column. It is not made narrower than `least` (None: than its content); columns with the highest `rank` are
-    left out first when even that does not fit, those with rank 0 never are."""
+    left out first when even that does not fit, those with rank 0 never are. `shorten` cuts what is too wide."""
 
     title: str
     value: Callable[[Any], str]
@@ -31,6 +31,7 @@ class Column:
     rank: int = 0
     right: bool = False
     color: Callable[[Any], str | None] = lambda row: None
+    shorten: Callable[[str, int], str] | None = None
 
 
 def safe(text: str) -> str:
@@ -54,6 +55,13 @@ def cut(text: str, width: int) -> str:
     while kept and width_of(kept) > width - 1:
         kept = kept[:-1]
     return kept + "…" if width > 0 else ""
+
+
+def cut_owner(text: str, width: int) -> str:
+    """Of CAPSULE/MEMBER, the capsule is cut: its members are told apart by what comes after."""
+    owner, slash, name = text.rpartition("/")
+    room = width - width_of(name) - 1
+    return f"{cut(owner, room)}/{name}" if slash and room > 1 else cut(text, width)
 
 
 def terminal_width(stream: IO[str]) -> int | None:
@@ -114,7 +122,7 @@ def _fitted(columns: Sequence[Column], natural: dict[str, int], width: int | Non
 def _line(parts: Sequence[tuple[str, Column, int, str | None]]) -> str:
     texts = []
     for text, column, width, color in parts:
-        shown = cut(text, width)
+        shown = (column.shorten or cut)(text, width)
         space = " " * (width - width_of(shown))
         shown = paint(shown, color)
         texts.append(space + shown if column.right else shown + space)

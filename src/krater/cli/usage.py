@@ -10,7 +10,7 @@ import click
 
 from krater.cli.arguments import complete_containers, container_argument, format_option
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, is_colored, show_json, show_table, table, terminal_width
+from krater.cli.tables import Column, cut_owner, is_colored, show_json, show_table, table, terminal_width
 from krater.cli.words import mebibytes, name_of, size
 from krater.client import Client, Conflict, NotFound
 from krater.client.answers import Container, Processes
@@ -44,7 +44,7 @@ def _cell(cells: Callable[[Any], list[str]], at: int) -> Callable[[Any], str]:
 
 
 STATS = (
-    Column("NAME", lambda s: s["name"], least=12),
+    Column("NAME", lambda s: s["name"], least=12, shorten=cut_owner),
     Column("CPU %", lambda s: f"{float(s['CPU %'] or 0):.1f}", right=True),
     Column("MEMORY", lambda s: mebibytes(float(s["MEM USAGE(MiB)"] or 0)), right=True),
     Column("LIMIT", lambda s: mebibytes(float(s["MEM LIMIT(MiB)"] or 0)), right=True, rank=2),

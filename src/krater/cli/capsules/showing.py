@@ -1,5 +1,8 @@
 """`krater capsule ls` and `show`: capsules as they are."""
 
+import sys
+from collections.abc import Sequence
+
 import click
 
 from krater.cli.arguments import format_option
@@ -7,10 +10,10 @@ from krater.cli.capsules.history import show_events
 from krater.cli.capsules.naming import capsule_argument
 from krater.cli.capsules.words import addresses, age_of, color, ended_words, name_of, ready_words, running, state_words
 from krater.cli.connection import pass_client
-from krater.cli.tables import Column, show_json, show_panel, show_table
+from krater.cli.tables import Column, show_json, show_panel, show_table, table, terminal_width, width_of
 from krater.cli.words import mebibytes, moment, short_id, status_color
 from krater.client import ApiError, Client, members_of
-from krater.client.capsule_answers import Capsule, CapsuleVolume
+from krater.client.capsule_answers import Capsule, CapsuleVolume, Member
 
 _COLUMNS = (
     Column("NAME", name_of, least=12),
@@ -84,7 +87,7 @@ def show(client: Client, capsule: str, form: str) -> None:
         return
     show_panel(_facts(found))
     print()
-    show_table(members_of(found), _MEMBERS)
+    _show_members(members_of(found))
     try:
         actions = client.capsules.actions(found["uuid"])
     except ApiError:  # there is no more to say, which is no reason to fail
@@ -92,6 +95,19 @@ def show(client: Client, capsule: str, form: str) -> None:
     if actions:
         print()
         show_events(actions[:_EVENTS_SHOWN], found)
+
+
+def _show_members(members: Sequence[Member]) -> None:
+    """A table; where it would have to cut a reason, these are told below it in full."""
+    reasons = [(member["member_name"], member["status_reason"] or "") for member in members]
+    width = terminal_width(sys.stdout)
+    whole = table(members, _MEMBERS, None)
+    if width is None or not any(told for _, told in reasons) or max(map(width_of, whole)) <= width:
+        show_table(members, _MEMBERS)
+        return
+    show_table(members, [column for column in _MEMBERS if column.title != "REASON"])
+    print()
+    show_panel(reasons)
 
 
 def _facts(c: Capsule) -> list[tuple[str, str | list[str]]]:
