@@ -198,6 +198,21 @@ def test_the_words_for_a_capsule_follow_what_is_asked_and_seen(
     assert (whole.word, whole.task) == (word, task)
 
 
+@pytest.mark.parametrize(
+    ("desired", "grace", "seen", "reason"),
+    [
+        (Desired.STOPPED, 600, all_up(web=down(143)), "Waits for log, db to end; each has 600 seconds at most."),
+        (Desired.REMOVED, 0.5, all_up(log=down(), db=down()), "Waits for web to end; it has 0.5 seconds at most."),
+        (Desired.REMOVED, 600, all_up(log=down(), db=down(), web=down()), None),
+        (Desired.REMOVED, 0, all_up(), None),
+    ],
+)
+def test_one_that_ends_says_whom_it_waits_for_and_how_long_that_may_take(
+    desired: Desired, grace: float, seen: dict[str, Any], reason: str | None
+) -> None:
+    assert derive(Intent(desired, 2, run=1, grace=grace), **{**seen, "settled": False}).whole.reason == reason
+
+
 def test_sidecars_that_had_their_time_have_stopped_and_are_not_about_to_restart() -> None:
     ended = {"db": down(), "web": down(), "settled": False}
     found = derive(**all_up(log=down(143, cut_off="The ordinary containers of the capsule have ended."), **ended))

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.member import Role
-from krater.model.order import TO_RUN, Crew, Turn
+from krater.model.order import ALIVE, TO_RUN, Crew, Turn
 from krater.model.status import (
     CREATED,
     CREATING,
@@ -119,7 +119,8 @@ def _whole(situation: Situation, members: dict[str, Status], *, is_over: bool) -
     spec, observed, placement = situation.spec, situation.observed, situation.placement
     first = members[spec.containers[0].id]
     if first.word in (DELETING, UNKNOWN):  # of these, all members are
-        return first
+        is_on_its_way = first.word == DELETING and first.reason is None
+        return replace(first, reason=_who_ends(situation)) if is_on_its_way else first
     if situation.is_current and observed.failure is not None:
         return Status(ERROR, None, _failure(situation))
     if placement.node is None:
@@ -145,11 +146,22 @@ def _at_rest(situation: Situation, members: dict[str, Status]) -> Status:
     """One that shall not run."""
     words = {status.word for status in members.values()}
     if RUNNING in words or PAUSED in words:
-        return Status(RUNNING, "container_stopping" if situation.intent.grace > 0 else "container_killing")
+        task = "container_stopping" if situation.intent.grace > 0 else "container_killing"
+        return Status(RUNNING, task, _who_ends(situation))
     for spec in situation.spec.containers:
         if members[spec.id].word in (CREATING, REBUILDING):
             return _told_of(situation, spec, members[spec.id])
     return Status(CREATED if situation.intent.desired is Desired.CREATED else STOPPED)
+
+
+def _who_ends(situation: Situation) -> str | None:
+    """Whose processes have still their time to end, and how much that is: it may be hours."""
+    seen, grace = situation.seen, situation.intent.grace
+    names = [spec.name for spec in situation.spec.containers if spec.id in seen and seen[spec.id].state in ALIVE]
+    if not names or grace <= 0:
+        return None
+    who = f"each has {grace:g} seconds" if len(names) > 1 else f"it has {grace:g} seconds"
+    return f"Waits for {', '.join(names)} to end; {who} at most."
 
 
 def _told_of(situation: Situation, spec: ContainerSpec, status: Status) -> Status:
