@@ -55,11 +55,11 @@ def template(spec: Any = None, metadata: Any = None, **member: Any) -> Any:
         (template(dependsOn=["db"]), f"{FIRST}.dependsOn[0]: expected an object"),
         (template(resources=3), f"{FIRST}.resources: expected an object"),
         (template(livenessProbe={"exec": {"command": []}}), ".exec.command: expected a list of at least one string"),
-        (template(env={"A": "b", "PORT": 80}), f"{FIRST}.env['PORT']: expected an object whose values are strings"),
+        (template(env={"A": "b", "PORT": 80}), f"{FIRST}.env['PORT']: expected a text"),
         (template(env={"": "b"}), f"{FIRST}.env: expected every key to be a text of at least 1 character"),
         (
             template(metadata={"labels": {"tier": "front", "app.io/x": [1]}}),
-            "template.metadata.labels['app.io/x']: expected an object whose values are strings",
+            "template.metadata.labels['app.io/x']: expected a text or a whole number or a number or true or false",
         ),
     ],
 )

@@ -177,7 +177,7 @@ REFUSED: list[tuple[object, str]] = [
     (one(imag="x"), "template.spec.containers[0]: there is no field 'imag'; known are args, command"),
     (one(image="/"), "template.spec.containers[0].image: expected an image name"),
     (one(command="ls -l"), "template.spec.containers[0].command: expected a list of strings"),
-    (one(env={"A": 1}), "expected an object whose values are strings"),
+    (one(env={"A": 1}), "containers[0].env['A']: expected a text"),
     (one(imagePullPolicy="sometimes"), "template.spec.containers[0].imagePullPolicy: expected one of Always, Never"),
     (one(resources={"requests": {"cpu": "much"}}), "containers[0].resources.requests.cpu: expected a number of cores"),
     (

@@ -23,7 +23,8 @@ def expected_at(shape: type, path: str) -> str | None:
     for step in _STEP.findall(path):
         is_item = step.startswith("[")
         hint = _item(hint) if is_item else _field(hint, step)
-        of_all = said if is_item and _struct_of(hint) is None else ""  # "a list of strings" is said of the list
+        is_told = is_item and step != _ANY_KEY and _struct_of(hint) is None
+        of_all = said if is_told else ""  # "a list of strings" is said of the list
         said = _description(hint) or of_all
         expected = said or _kind(hint) or expected
     return expected
