@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from krater.api.templates import read_template
-from krater.cli.pods import NotAPod, capsule_of
+from krater.cli.pods import NotAPod, capsule_of, told
 from krater.errors import Invalid
 
 POD = """
@@ -178,11 +178,29 @@ def test_only_sidecars_have_a_restart_policy_of_their_own(pod: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "mebibytes"), [("64Mi", 64), ("1e9", 954), ("1Gi", 1024), (1048576, 1), ("128974848000m", 123)]
+    ("amount", "mebibytes"), [("64Mi", 64), ("1e9", 954), ("1Gi", 1024), (8388608, 8), ("128974848000m", 123)]
 )
 def test_amounts_of_memory(amount: object, mebibytes: int) -> None:
     found, _ = member_of(f"resources: {{limits: {{memory: {amount}}}}}")
     assert found["resources"] == {"limits": {"memory": mebibytes}}
+
+
+def test_what_is_less_than_a_capsule_may_ask_for_is_made_more_and_told() -> None:
+    small = "{requests: {cpu: 10m, memory: 1Mi}, limits: {cpu: 50m, memory: 64Mi}}"
+    found, notes = member_of(f"resources: {small}")
+    assert found["resources"] == {"requests": {"cpu": 0.1, "memory": 4}, "limits": {"cpu": 0.1, "memory": 64}}
+    less = "are less than a capsule may ask for, made"
+    assert notes == [
+        f"spec.containers[0].resources.requests.cpu: 0.01 cores {less} 0.1",
+        f"spec.containers[0].resources.requests.memory: 1 MiB {less} 4",
+        f"spec.containers[0].resources.limits.cpu: 0.05 cores {less} 0.1",
+    ]
+    assert [told(notes[0]), told("spec.x")] == [notes[0], "spec.x: left out, a capsule has no such thing"]
+
+
+def test_nothing_of_a_resource_is_nothing_asked() -> None:
+    found, notes = member_of("resources: {requests: {cpu: 0}, limits: {cpu: '0', memory: 0}}")
+    assert (found.get("resources"), notes) == ({}, [])
 
 
 @pytest.mark.parametrize("manifest", [None, [], {}, {"kind": "Deployment"}])

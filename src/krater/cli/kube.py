@@ -77,12 +77,14 @@ def play(client: Client, file: Path, strict: bool, wait: bool, form: str) -> int
 
 
 def _may_be_made(client: Client, file: Path, pods: list[_Pod], *, strict: bool) -> bool:
-    """Name what is left out, and what is in the way."""
+    """Name what cannot be honoured, and what is in the way."""
+    from krater.cli.pods import told
+
     for pod in pods:
-        for place in pod.left_out:
-            print(safe(f"{file}: {pod.name}: {place}: left out, a capsule has no such thing"), file=sys.stderr)
+        for note in pod.left_out:
+            print(safe(f"{file}: {pod.name}: {told(note)}"), file=sys.stderr)
     if strict and any(pod.left_out for pod in pods):
-        complain("Nothing was made, since --strict was given and fields would have been left out.")
+        complain("Nothing was made, since --strict was given and not all can be honoured as it is.")
         return False
     taken = [pod.name for pod in pods if _ids(client, pod.name)]
     if taken:

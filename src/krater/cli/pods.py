@@ -7,9 +7,12 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from krater.config import LimitSettings
 
 Json = dict[str, Any]
+Amount = TypeVar("Amount", int, float)
 
 _UNITS = {
     "n": 1e-9,
@@ -30,6 +33,7 @@ _UNITS = {
     "Ei": 1 << 60,
 }
 _MIB, _GIB = 1 << 20, 1 << 30
+_LEAST = LimitSettings()  # where an operator set other limits, the server says so
 _AMOUNT = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 _REFERENCE = re.compile(r"\$\$|\$\(([^()]+)\)")
 _GRACE = 30  # what Kubernetes gives who asks for nothing
@@ -53,7 +57,7 @@ class NotAPod(Exception):
 
 
 class _Notes:
-    """The places of what was left out."""
+    """What was left out, by its place, and what was changed."""
 
     def __init__(self) -> None:
         self.places: list[str] = []
@@ -70,8 +74,16 @@ class _Notes:
                 self.places.append(f"{place}.{key}")
 
 
+def told(note: str) -> str:
+    """What became of something that a capsule cannot honour, from its note."""
+    return note if ": " in note else f"{note}: left out, a capsule has no such thing"
+
+
 def capsule_of(manifest: object) -> tuple[Json, list[str]]:
-    """The template, and the places of what it cannot honour. NotAPod; ValueError for what makes no sense."""
+    """The template, and notes of what it cannot honour: the places of what was left out, and what was changed.
+
+    NotAPod; ValueError for what makes no sense.
+    """
     if not isinstance(manifest, Mapping) or manifest.get("kind") != "Pod":
         kind = manifest.get("kind") if isinstance(manifest, Mapping) else None
         raise NotAPod(f"expected a manifest of kind Pod, found {kind or 'none'}")
@@ -247,12 +259,24 @@ def _resources(place: str, found: Any, notes: _Notes) -> Json:
         notes.rest(f"{place}.{kind}", amounts, {"cpu", "memory"})
         part: Json = {}
         if "cpu" in amounts:
-            part["cpu"] = _amount(amounts["cpu"], f"{place}.{kind}.cpu: expected cores, such as 0.5 or 500m")
+            cpu = _amount(amounts["cpu"], f"{place}.{kind}.cpu: expected cores, such as 0.5 or 500m")
+            if cpu:  # none at all is nothing asked
+                part["cpu"] = _at_least(_LEAST.minimum_cpus, cpu, f"{place}.{kind}.cpu", "cores", notes)
         if "memory" in amounts:
-            part["memory"] = max(1, math.ceil(_bytes(f"{place}.{kind}.memory", amounts["memory"]) / _MIB))
+            memory = math.ceil(_bytes(f"{place}.{kind}.memory", amounts["memory"]) / _MIB)
+            if memory:
+                part["memory"] = _at_least(_LEAST.minimum_memory, memory, f"{place}.{kind}.memory", "MiB", notes)
         if part:
             made[kind] = part
     return made
+
+
+def _at_least(least: Amount, asked: Amount, place: str, unit: str, notes: _Notes) -> Amount:
+    """Kubernetes lets Pods ask for less than any capsule may."""
+    if asked >= least:
+        return asked
+    notes.add(f"{place}: {asked:g} {unit} are less than a capsule may ask for, made {least:g}")
+    return least
 
 
 def _bytes(place: str, value: Any) -> float:

@@ -72,15 +72,15 @@ def parsed(file: Path) -> object:
 @click.option("--strict", is_flag=True, help="Fail when a field of the Pod has to be left out.")
 def convert(file: Path, strict: bool) -> None:
     """Turn a Kubernetes Pod manifest into a template, on standard output. What has to be left out is named."""
-    from krater.cli.pods import NotAPod, capsule_of
+    from krater.cli.pods import NotAPod, capsule_of, told
 
     try:
         template, left_out = capsule_of(load(file, read_text(file)))
     except (Unreadable, NotAPod, ValueError) as error:
         complain(str(error) if isinstance(error, Unreadable) else f"{file}: {error}")
         raise SystemExit(FAILED) from None
-    for place in left_out:
-        click.echo(safe(f"{file}: {place}: left out, a capsule has no such thing"), err=True)
+    for note in left_out:
+        click.echo(safe(f"{file}: {told(note)}"), err=True)
     if strict and left_out:
         raise SystemExit(FAILED)
     click.echo(json.dumps(template, indent=2, default=str))
