@@ -213,6 +213,14 @@ def test_one_that_ends_says_whom_it_waits_for_and_how_long_that_may_take(
     assert derive(Intent(desired, 2, run=1, grace=grace), **{**seen, "settled": False}).whole.reason == reason
 
 
+def test_one_that_ended_well_is_not_in_error_because_others_waited_for_something_else() -> None:
+    told = "db has ended, so it will not be healthy."
+    found = derive(**{**all_up(db=down(), web=idle()), "failure": told, "failed": "db"})
+    assert found.members["db"] == Status("Stopped", detail=found.members["db"].detail)
+    assert (found.members["web"].word, found.members["web"].reason) == ("Error", f"Not started: {told}")
+    assert found.whole == Status("Error", None, told)
+
+
 def test_sidecars_that_had_their_time_have_stopped_and_are_not_about_to_restart() -> None:
     ended = {"db": down(), "web": down(), "settled": False}
     found = derive(**all_up(log=down(143, cut_off="The ordinary containers of the capsule have ended."), **ended))

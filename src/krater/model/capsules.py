@@ -5,7 +5,7 @@ from datetime import datetime
 
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.member import Role
-from krater.model.order import ALIVE, TO_RUN, Crew, Turn
+from krater.model.order import ALIVE, TO_RUN, Crew, Turn, ended_well
 from krater.model.status import (
     CREATED,
     CREATING,
@@ -89,6 +89,8 @@ def _member(situation: Situation, crew: Crew, spec: ContainerSpec, turn: Turn, *
     has_ended = is_begun and seen is not None and seen.state is ContainerState.EXITED
     if has_ended and seen is not None and not crew.comes_back(spec, seen):
         observed = _settled(observed, intent)
+        if ended_well(seen):  # a failure that is about it is that of whoever waited for something else
+            observed = replace(observed, failure=None)
     status = derive_status(
         intent,
         situation.placement,

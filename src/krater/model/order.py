@@ -162,7 +162,7 @@ class Crew:
         if one is None or one.error is not None:
             return False
         if condition is Condition.COMPLETED:
-            return _ended_well(one)
+            return ended_well(one)
         if one.state not in ALIVE:
             return condition is Condition.STARTED and self._was_started(spec, one)
         if condition is Condition.STARTED:
@@ -181,7 +181,7 @@ class Crew:
         """Whether one that has ended had its start. A sidecar is of use only while it runs."""
         if spec.role is Role.SIDECAR and self.intent.of(spec.id).desired in TO_RUN:
             return False
-        return _ended_well(one) or spec.startup is None
+        return ended_well(one) or spec.startup is None
 
     def _doom(self, spec: ContainerSpec, condition: Condition, missing: frozenset[str]) -> str | None:
         """Why it will never come so far, if so."""
@@ -191,7 +191,7 @@ class Crew:
         one = self._of_this_run(spec)
         if one is None or one.state is not ContainerState.EXITED or self.comes_back(spec, one):
             return None
-        if condition is Condition.HEALTHY and _ended_well(one):
+        if condition is Condition.HEALTHY and ended_well(one):
             return f"{what} has ended, so it will not be healthy."
         return f"{what} {_how_it_failed(spec, one)}"
 
@@ -236,7 +236,8 @@ def _waits(other: ContainerSpec, condition: Condition, *, is_halted: bool) -> st
     return f"Waits for {other.name} to {_WAITED_FOR[condition]}" + (", but it is halted." if is_halted else ".")
 
 
-def _ended_well(one: ObservedContainer) -> bool:
+def ended_well(one: ObservedContainer) -> bool:
+    """Whether its process has ended, by its own will and with success."""
     return one.state is ContainerState.EXITED and one.exit_code == 0 and one.cut_off is None
 
 
