@@ -12,9 +12,9 @@ import click
 from krater.cli.arguments import containers_argument, no_wait_option
 from krater.cli.connection import pass_client
 from krater.cli.progress import Progress
-from krater.cli.several import Several
+from krater.cli.waiting import Wait, ask_each, last_of
 from krater.cli.words import name_of, progress_words, trouble
-from krater.client import Client, NotFound, is_settled
+from krater.client import Client, is_settled
 from krater.client.answers import Container
 
 PATIENCE = 300.0
@@ -106,34 +106,29 @@ def rebuild(client: Client, containers: tuple[str, ...], image: str | None, no_w
 def _each(
     client: Client, texts: Sequence[str], act: Callable[[str], None], wanted: Sequence[str], no_wait: bool
 ) -> int:
-    """Ask for all, then wait for all, so that ten take as long as one. A failure does not keep the others from it."""
-    asked, several = [], Several()
-    for text in texts:
-        with several.one():
-            container = client.containers.find(text)
-            act(container["uuid"])
-            asked.append(container)
-    with Progress() as progress:
-        for container in asked:
-            ended = None if no_wait else settled(client, container, progress)
-            progress.clear()
-            if no_wait or (ended is not None and ended["status"] in wanted):
-                print(name_of(container), flush=True)
-            else:
-                several.fails(trouble(ended, name_of(container)))
-    return several.code
+    def ask(text: str) -> tuple[str, Wait]:
+        container = client.containers.find(text)
+        act(container["uuid"])
+        return name_of(container), lambda progress: wait_for(client, container, wanted, progress)
+
+    return ask_each(texts, ask, no_wait=no_wait)
+
+
+def wait_for(client: Client, container: Container, wanted: Sequence[str], progress: Progress) -> str | None:
+    """Wait until nothing is being done to it; what is wrong when its state is none of those that are wanted."""
+    ended = settled(client, container, progress)
+    is_well = ended is not None and ended["status"] in wanted
+    return None if is_well else trouble(ended, name_of(container))
 
 
 def settled(
     client: Client, container: Container, progress: Progress, sleep: Callable[[float], None] = time.sleep
 ) -> Container | None:
     """Wait until nothing is being done to it; None when it is gone. After PATIENCE, what it is by then."""
-    end = time.monotonic() + PATIENCE
-    try:
-        for state in client.containers.watch(container["uuid"], sleep=sleep):
-            if is_settled(state) or time.monotonic() > end:
-                return state
-            progress.say(f"{name_of(state)}: {progress_words(state)}")
-    except NotFound:
-        pass
-    return None
+    return last_of(
+        client.containers.watch(container["uuid"], sleep=sleep),
+        progress,
+        until=is_settled,
+        words=lambda state: f"{name_of(state)}: {progress_words(state)}",
+        patience=PATIENCE,
+    )

@@ -1,15 +1,12 @@
 """`krater rm`."""
 
-import time
-from contextlib import suppress
-
 import click
 
 from krater.cli.arguments import containers_argument, no_wait_option
 from krater.cli.connection import pass_client
 from krater.cli.lifecycle import settled
 from krater.cli.progress import Progress
-from krater.cli.several import Several
+from krater.cli.waiting import Wait, ask_each, last_of, never
 from krater.cli.words import name_of, progress_words
 from krater.client import Client, Conflict, NotAllowed, NotFound
 from krater.client.answers import Container
@@ -26,22 +23,14 @@ PLAIN = ("Created", "Stopped", "Error", "Deleted", "Dead")
 @pass_client
 def rm(client: Client, containers: tuple[str, ...], force: bool, no_wait: bool) -> int:
     """Remove containers and wait until they are gone."""
-    asked, several = [], Several()
-    for text in containers:
-        with several.one(), suppress(*[NotFound] if force else []):  # then "gone already" is as good as gone
-            container = client.containers.find(text)
-            remove(client, container, force=force)
-            asked.append(container)
-    with Progress() as progress:
-        for container in asked:
-            last = None if no_wait else _gone(client, container, progress)
-            progress.clear()
-            if last is None:
-                print(container["name"], flush=True)
-            else:
-                words = progress_words(last)
-                several.fails(f"{container['name']} is not gone yet ({words}); Krater goes on removing it.")
-    return several.code
+    gone_already = (NotFound,) if force else ()
+    return ask_each(containers, lambda text: _ask(client, text, force), no_wait=no_wait, forgiven=gone_already)
+
+
+def _ask(client: Client, text: str, force: bool) -> tuple[str, Wait]:
+    container = client.containers.find(text)
+    remove(client, container, force=force)
+    return container["name"], lambda progress: _wait(client, container, progress)
 
 
 def remove(client: Client, container: Container, *, force: bool) -> None:
@@ -77,14 +66,17 @@ def _remove_at_once(client: Client, uuid: str, name: str) -> None:
             ) from error
 
 
-def _gone(client: Client, container: Container, progress: Progress) -> Container | None:
-    """Wait until it is gone; its state when it is not after PATIENCE."""
-    end = time.monotonic() + PATIENCE
-    try:
-        for state in client.containers.watch(container["uuid"]):
-            if time.monotonic() > end:
-                return state
-            progress.say(f"{state['name']}: {progress_words(state)}")
-    except NotFound:
-        pass
-    return None
+def _wait(client: Client, container: Container, progress: Progress) -> str | None:
+    last = last_of(
+        client.containers.watch(container["uuid"]),
+        progress,
+        until=never,
+        words=lambda state: f"{state['name']}: {progress_words(state)}",
+        patience=PATIENCE,
+    )
+    return None if last is None else not_gone(container["name"], progress_words(last))
+
+
+def not_gone(name: str, words: str) -> str:
+    """What to say of one that takes longer to remove than anybody waits."""
+    return f"{name} is not gone yet ({words}); Krater goes on removing it."

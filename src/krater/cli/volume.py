@@ -5,8 +5,8 @@ import click
 from krater.cli.arguments import disk, format_option, no_wait_option
 from krater.cli.connection import client_of, pass_client
 from krater.cli.progress import Progress
-from krater.cli.several import Several
 from krater.cli.tables import Column, show_json, show_panel, show_rows
+from krater.cli.waiting import Wait, ask_each
 from krater.cli.words import short_id
 from krater.client import Client, NotSettled
 from krater.client.answers import Volume
@@ -95,25 +95,22 @@ def resize(client: Client, name: str, size: int, form: str) -> None:
 @pass_client
 def rm(client: Client, names: tuple[str, ...], no_wait: bool) -> int:
     """Remove volumes that no container uses, with all that is in them, and wait until they are gone."""
-    asked, several = [], Several()
-    for name in names:
-        with several.one():
-            found = client.volumes.show(name)
-            client.volumes.delete(found["uuid"])
-            asked.append((name, found["uuid"]))
-    with Progress() as progress:
-        for name, uuid in asked:
-            progress.say(f"{name}: being removed")
-            try:
-                if not no_wait:
-                    client.volumes.wait_gone(uuid)
-            except NotSettled as error:
-                progress.clear()
-                several.fails(f"{name} is not gone yet; Krater goes on removing it. {error}")
-            else:
-                progress.clear()
-                print(name, flush=True)
-    return several.code
+
+    def ask(name: str) -> tuple[str, Wait]:
+        uuid = client.volumes.show(name)["uuid"]
+        client.volumes.delete(uuid)
+        return name, lambda progress: _wait(client, name, uuid, progress)
+
+    return ask_each(names, ask, no_wait=no_wait)
+
+
+def _wait(client: Client, name: str, uuid: str, progress: Progress) -> str | None:
+    progress.say(f"{name}: being removed")
+    try:
+        client.volumes.wait_gone(uuid)
+    except NotSettled as error:
+        return f"{name} is not gone yet; Krater goes on removing it. {error}"
+    return None
 
 
 def _say(made: Volume, form: str) -> None:

@@ -1,7 +1,6 @@
 """`krater capsule start`, `stop`, `restart`: of all members, or of one; ask, and wait until it is so."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -10,17 +9,13 @@ from krater.cli.arguments import no_wait_option
 from krater.cli.capsules.naming import capsules_argument
 from krater.cli.capsules.words import name_of, trouble
 from krater.cli.connection import pass_client
-from krater.cli.lifecycle import PATIENCE, STARTED, STOPPED, settled, timeout_option
+from krater.cli.lifecycle import PATIENCE, STARTED, STOPPED, timeout_option, wait_for
 from krater.cli.progress import Progress
-from krater.cli.several import Several
+from krater.cli.waiting import Wait, ask_each, last_of
 from krater.cli.words import name_of as member_name
-from krater.cli.words import trouble as member_trouble
-from krater.client import Client, NotFound, is_capsule_settled
-from krater.client.capsule_answers import Capsule, Member
+from krater.client import Client, is_capsule_settled
+from krater.client.capsule_answers import Capsule
 from krater.client.naming import SLASH
-
-Wait = Callable[[Progress], str | None]
-"""Waits until nothing is being done, and says what is wrong then."""
 
 
 @click.command()
@@ -84,20 +79,7 @@ class _Request:
 
 
 def _each(client: Client, texts: Sequence[str], request: _Request, no_wait: bool) -> int:
-    """Ask for all, then wait for all, so that ten take as long as one. A failure does not keep the others from it."""
-    asked, several = [], Several()
-    for text in texts:
-        with several.one():
-            asked.append(_ask(client, text, request))
-    with Progress() as progress:
-        for name, trouble_of in asked:
-            wrong = None if no_wait else trouble_of(progress)
-            progress.clear()
-            if wrong is not None:
-                several.fails(wrong)
-            else:
-                print(name, flush=True)
-    return several.code
+    return ask_each(texts, lambda text: _ask(client, text, request), no_wait=no_wait)
 
 
 def _ask(client: Client, text: str, request: _Request) -> tuple[str, Wait]:
@@ -105,16 +87,10 @@ def _ask(client: Client, text: str, request: _Request) -> tuple[str, Wait]:
     if SLASH in text:
         member = client.capsules.find_member(text)
         request.ask_member(client, member["uuid"])
-        return member_name(member), lambda progress: _wait_for_member(client, member, request, progress)
+        return member_name(member), lambda progress: wait_for(client, member, request.wanted, progress)
     capsule = client.capsules.find(text)
     request.ask_capsule(client, capsule["uuid"])
     return name_of(capsule), lambda progress: _wait_for_capsule(client, capsule, request, progress)
-
-
-def _wait_for_member(client: Client, member: Member, request: _Request, progress: Progress) -> str | None:
-    state = settled(client, member, progress)
-    is_well = state is not None and state["status"] in request.wanted
-    return None if is_well else member_trouble(state, member_name(member))
 
 
 def _wait_for_capsule(client: Client, capsule: Capsule, request: _Request, progress: Progress) -> str | None:
@@ -125,13 +101,15 @@ def _wait_for_capsule(client: Client, capsule: Capsule, request: _Request, progr
 
 def _settled(client: Client, capsule: Capsule, progress: Progress) -> Capsule | None:
     """Wait until nothing is being done to it; None when it is gone. After grace and PATIENCE, what it is by then."""
-    end = time.monotonic() + PATIENCE + (capsule.get("grace") or 0)
-    try:
-        for state in client.capsules.watch(capsule["uuid"]):
-            if is_capsule_settled(state) or time.monotonic() > end:
-                return state
-            reason = state["status_reason"]
-            progress.say(f"{name_of(state)}: {state['status'].lower()}" + (f", {reason}" if reason else ""))
-    except NotFound:
-        pass
-    return None
+    return last_of(
+        client.capsules.watch(capsule["uuid"]),
+        progress,
+        until=is_capsule_settled,
+        words=_progress_words,
+        patience=PATIENCE + (capsule.get("grace") or 0),
+    )
+
+
+def _progress_words(capsule: Capsule) -> str:
+    reason = capsule["status_reason"]
+    return f"{name_of(capsule)}: {capsule['status'].lower()}" + (f", {reason}" if reason else "")

@@ -1,8 +1,6 @@
 """`krater capsule rm`, and what `krater kube down` does."""
 
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -12,8 +10,8 @@ from krater.cli.capsules.naming import complete_capsules
 from krater.cli.capsules.words import name_of
 from krater.cli.connection import pass_client
 from krater.cli.progress import Progress
-from krater.cli.remove import PATIENCE, PLAIN
-from krater.cli.several import Several
+from krater.cli.remove import PATIENCE, PLAIN, not_gone
+from krater.cli.waiting import Wait, ask_each, last_of, never
 from krater.client import Client, Conflict, NotFound
 from krater.client.capsule_answers import Capsule, members_of
 
@@ -47,22 +45,14 @@ def rm(client: Client, names: tuple[str, ...], force: bool, timeout: int | None,
 
 def remove_each(client: Client, names: Sequence[str], *, force: bool, timeout: int | None, no_wait: bool) -> int:
     """Ask for all, then wait for all; the exit code."""
-    asked, several = [], Several()
-    for name in names:
-        with several.one(), suppress(*[NotFound] if force else []):  # then "gone already" is as good as gone
-            capsule = client.capsules.find(name)
-            _remove(client, capsule, force=force, timeout=timeout)
-            asked.append(capsule)
-    with Progress() as progress:
-        for capsule in asked:
-            last = None if no_wait else _gone(client, capsule, timeout, progress)
-            progress.clear()
-            if last is None:
-                print(name_of(capsule), flush=True)
-            else:
-                why = last["status_reason"] or last["status"].lower()
-                several.fails(f"{name_of(capsule)} is not gone yet ({why}); Krater goes on removing it.")
-    return several.code
+    gone_already = (NotFound,) if force else ()
+
+    def ask(name: str) -> tuple[str, Wait]:
+        capsule = client.capsules.find(name)
+        _remove(client, capsule, force=force, timeout=timeout)
+        return name_of(capsule), lambda progress: _wait(client, capsule, timeout, progress)
+
+    return ask_each(names, ask, no_wait=no_wait, forgiven=gone_already)
 
 
 def _remove(client: Client, capsule: Capsule, *, force: bool, timeout: int | None) -> None:
@@ -76,15 +66,14 @@ def _remove(client: Client, capsule: Capsule, *, force: bool, timeout: int | Non
     client.capsules.delete(capsule["uuid"], timeout=timeout)
 
 
-def _gone(client: Client, capsule: Capsule, timeout: int | None, progress: Progress) -> Capsule | None:
-    """Wait until it is gone; its state when it is not after PATIENCE and the time that all its members have."""
+def _wait(client: Client, capsule: Capsule, timeout: int | None, progress: Progress) -> str | None:
+    """Wait until it is gone, for PATIENCE and the time that all its members have."""
     grace = capsule.get("grace") or 0
-    end = time.monotonic() + PATIENCE + min(grace, grace if timeout is None else timeout) * len(members_of(capsule))
-    try:
-        for state in client.capsules.watch(capsule["uuid"]):
-            if time.monotonic() > end:
-                return state
-            progress.say(f"{name_of(state)}: being removed")
-    except NotFound:
-        pass
-    return None
+    last = last_of(
+        client.capsules.watch(capsule["uuid"]),
+        progress,
+        until=never,
+        words=lambda state: f"{name_of(state)}: being removed",
+        patience=PATIENCE + min(grace, grace if timeout is None else timeout) * len(members_of(capsule)),
+    )
+    return None if last is None else not_gone(name_of(capsule), last["status_reason"] or last["status"].lower())
