@@ -11,6 +11,7 @@ from krater.agent import streams as agent_streams
 from krater.agent.streams import Streams
 from krater.bus.messages import OpenExec
 from krater.errors import NotFound, Unavailable
+from krater.gateway import app
 from krater.model import frames
 from tests.support.consoles import SOON, TYPED, Joined, all_of, refused
 from tests.support.oci import until
@@ -85,6 +86,25 @@ async def test_there_are_only_so_many_sessions(console_directory: str) -> None:
             assert await refused(url) == 503
         await until(lambda: len(joined.gateway) == 0)
         async with connect(url) as client:  # the ticket was not used up
+            await client.send(b"x")
+            assert await client.recv() == b"x"
+
+
+async def test_those_who_never_say_what_they_want_are_only_so_many(
+    console_directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_HANDSHAKES", 3)
+    monkeypatch.setattr(app, "NODE_WITHIN", 600.0)  # so nobody goes for having been silent too long
+    async with Joined(console_directory, most_sessions=1).running() as joined:
+        silent = [await asyncio.open_connection("127.0.0.1", joined.port) for _ in range(5)]
+        ends = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=SOON)
+        sent_away = sum(end.done() for end in ends)
+        for _, writer in silent:
+            writer.transport.abort()
+        assert sent_away == 1
+        await asyncio.wait(ends)
+        async with connect(joined.attach(await joined.container())) as client:  # those who went take no place
             await client.send(b"x")
             assert await client.recv() == b"x"
 

@@ -8,7 +8,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
@@ -40,10 +40,14 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (soc
 
 
 class Connection(ServerConnection):
-    """A client's connection. `ticket` is there once it was let in."""
+    """A client's connection. `ticket` is there once it was let in.
+
+    `present` are all of one gateway, from the first moment on: the library counts only those that it has answered.
+    """
 
     ticket: Ticket | None = None
     most: int = 0
+    present: ClassVar[set["Connection"]]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nobody may fill the gateway with connections that never become sessions."""
@@ -53,8 +57,14 @@ class Connection(ServerConnection):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in _KEEPALIVE:
                 end.setsockopt(socket.IPPROTO_TCP, option, value)
-        if len(self.server.all_connections) > self.most + _HANDSHAKES:
+        self.present.add(self)
+        if len(self.present) > self.most + _HANDSHAKES:
             self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over, however far it came."""
+        self.present.discard(self)
+        super().connection_lost(exc)
 
 
 class Gateway:
@@ -75,7 +85,7 @@ class Gateway:
     async def run(self, listener: socket.socket) -> None:
         """Serve until cancelled; sessions are closed then."""
         settings = self._settings
-        connection = type("LimitedConnection", (Connection,), {"most": settings.most_sessions})
+        connection = type("LimitedConnection", (Connection,), {"most": settings.most_sessions, "present": set()})
         server: Server = await serve(
             self._serve,
             sock=listener,
