@@ -98,8 +98,8 @@ def test_pages_of_the_gateway_itself_must_have_come_over_tls(
     tls = certificate.trusting()
     url = wss(guarded, echo)
     here = url.removeprefix("wss://").partition("/")[0]
-    with pytest.raises(InvalidStatus) as refused:
-        connect(url, origin=Origin(f"http://{here}"), ssl=tls, proxy=None)
+    with pytest.raises(InvalidStatus) as refused, connect(url, origin=Origin(f"http://{here}"), ssl=tls, proxy=None):
+        pass
     assert refused.value.response.status_code == 403
     with connect(url, origin=Origin(f"https://{here}"), subprotocols=[BINARY], ssl=tls, proxy=None) as client:
         client.send(b"from a page\n")

@@ -33,7 +33,8 @@ class Console:
         self.exit_code: int | None = None
         self.refused = ""
         self.is_over = False
-        self._socket = _connected(url, cacert)
+        self._open = contextlib.ExitStack()
+        self._socket = _connected(url, cacert, self._open)
 
     def outputs(self) -> Iterator[tuple[int, bytes]]:
         """What it writes, as (STDOUT or STDERR, bytes), until it ends or the connection does."""
@@ -72,7 +73,7 @@ class Console:
 
     def close(self) -> None:
         """Go. A command that was started for this session ends; a container one was attached to goes on."""
-        self._socket.close()
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +84,7 @@ class Console:
         self.close()
 
 
-def _connected(url: str, cacert: str | None) -> Any:
+def _connected(url: str, cacert: str | None, until: contextlib.ExitStack) -> Any:
     from websockets.exceptions import InvalidHandshake, InvalidStatus
     from websockets.sync.client import connect
     from websockets.typing import Subprotocol
@@ -91,16 +92,18 @@ def _connected(url: str, cacert: str | None) -> Any:
     place = url.partition("?")[0]
     more: dict[str, Any] = {"ssl": _trusting(cacert)} if url.startswith("wss:") else {}
     try:
-        return connect(
-            url,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            compression=None,
-            open_timeout=OPEN_WITHIN,
-            close_timeout=2,
-            ping_interval=None,
-            max_size=None,
-            proxy=None,
-            **more,
+        return until.enter_context(
+            connect(
+                url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                open_timeout=OPEN_WITHIN,
+                close_timeout=2,
+                ping_interval=None,
+                max_size=None,
+                proxy=None,
+                **more,
+            )
         )
     except InvalidStatus as error:
         status = error.response.status_code
