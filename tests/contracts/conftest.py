@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from krater.agent.runtimes.interfaces import Engine
 from krater.store.interfaces import Store
 from krater.store.sql import SqlStore
 from tests.support.consoles import Joined
+from tests.support.engines import FakeNode, Node
+from tests.support.oci import busybox_node
 from tests.support.stores import Clock
 
 
@@ -25,6 +28,22 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) ->
     opened = await SqlStore.open(f"{request.param}:///{tmp_path}/krater.sqlite", now=clock)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("oci", marks=pytest.mark.live)])
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    """Where engines of each kind live, with a `busybox` image."""
+    if request.param == "fake":
+        yield FakeNode(tmp_path)
+    else:
+        async with busybox_node(tmp_path) as made:
+            yield made
+
+
+@pytest.fixture
+async def engine(node: Node) -> Engine:
+    """The first engine there."""
+    return await node.engine()
 
 
 @pytest.fixture

@@ -3,102 +3,18 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from krater.agent.runtimes.fake import FakeEngineWorld, FakeRuntime
 from krater.agent.runtimes.interfaces import ContainerConfig, Engine
 from krater.errors import Conflict, Invalid, KraterError, NotFound, Permanent
-from krater.model.assignment import ContainerState, ObservedContainer
-from krater.model.registry import Login
+from krater.model.assignment import ContainerState
 from krater.model.workload import PullPolicy
-from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config, until_state
+from tests.support.engines import NOBODY, Node, exited, running, seen
+from tests.support.oci import config
 
 SOON = 5.0
-NOBODY = "0" * 32
-
-
-class Node(Protocol):
-    """Where engines come and go."""
-
-    netns: str
-
-    async def engine(self) -> Engine: ...
-    async def crashed(self, engine: Engine) -> Engine: ...
-    def private(self) -> AbstractContextManager[tuple[str, Login]]: ...
-    async def clear(self) -> None: ...
-
-
-class FakeNode:
-    """A world in memory."""
-
-    netns = "/run/netns/fake"
-
-    def __init__(self, directory: Path) -> None:
-        self._world = FakeEngineWorld(logs=str(directory))
-        self._world.images.add("busybox")
-
-    async def engine(self) -> Engine:
-        made = FakeRuntime(self._world)
-        await made.open()
-        return made
-
-    async def crashed(self, engine: Engine) -> Engine:
-        return await self.engine()
-
-    @contextmanager
-    def private(self) -> Iterator[tuple[str, Login]]:
-        """An image that its registry gives to one login only."""
-        name, login = "registry.example/team/secret:1", Login("registry.example", "me", "secret")
-        images = self._world.images
-        images.registry[name] = replace(images.registry["docker.io/library/busybox:latest"], name=name)
-        images.logins[name] = login
-        yield name, login
-
-    async def clear(self) -> None:
-        """Nothing is left."""
-
-
-_LIVE = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun and containerd")]
-
-
-@pytest.fixture(params=["fake", pytest.param("oci", marks=_LIVE)])
-async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
-    async with AsyncExitStack() as stack:
-        made: Node = FakeNode(tmp_path) if request.param == "fake" else OciNode()  # type: ignore[assignment]
-        stack.push_async_callback(made.clear)
-        if request.param == "oci":
-            await (await made.engine()).import_image(busybox_archive(tmp_path / "busybox.tar"))
-        yield made
-
-
-@pytest.fixture
-async def engine(node: Node) -> Engine:
-    return await node.engine()
-
-
-async def running(node: Node, engine: Engine, wanted: ContainerConfig | None = None) -> str:
-    made = wanted or config()
-    await engine.create(made)
-    await engine.start(made.id, 1, 0, node.netns)
-    return made.id
-
-
-async def seen(engine: Engine, container: str) -> ObservedContainer:
-    found = await engine.inspect(container)
-    assert found is not None
-    assert (await engine.list())[container] == found
-    return found
-
-
-async def exited(engine: Engine, container: str) -> ObservedContainer:
-    return await until_state(engine, container, ContainerState.EXITED)
 
 
 async def test_a_created_container_is_listed_with_what_its_image_says(engine: Engine) -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from krater.agent.runtimes.interfaces import Engine
 from krater.errors import Invalid, NotFound
-from tests.contracts.test_runtime import NOBODY, Node, engine, node, running  # noqa: F401 -- fixtures
 from tests.support.archives import MOMENT, archive_of, files, get, hostile, member, put
+from tests.support.engines import NOBODY, Node
 from tests.support.oci import config
 
 STATES = ("created", "running", "paused", "stopped")
 
 
-async def into(node: Node, engine: Engine, state: str) -> str:  # noqa: F811
+async def into(node: Node, engine: Engine, state: str) -> str:
     """A container in this state."""
     wanted = config()
     await engine.create(wanted)
@@ -27,7 +27,7 @@ async def into(node: Node, engine: Engine, state: str) -> str:  # noqa: F811
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_files_go_in_and_come_out_whatever_it_does(node: Node, engine: Engine, state: str) -> None:  # noqa: F811
+async def test_files_go_in_and_come_out_whatever_it_does(node: Node, engine: Engine, state: str) -> None:
     container = await into(node, engine, state)
     await put(engine, container, "/tmp", files(motd="hello"))
     found = await get(engine, container, "/tmp/motd")
@@ -36,7 +36,7 @@ async def test_files_go_in_and_come_out_whatever_it_does(node: Node, engine: Eng
     assert (content, made.mode, made.mtime) == (b"hello", 0o644, MOMENT)
 
 
-async def test_a_directory_comes_with_all_that_is_in_it(engine: Engine) -> None:  # noqa: F811
+async def test_a_directory_comes_with_all_that_is_in_it(engine: Engine) -> None:
     wanted = config()
     await engine.create(wanted)
     tree = archive_of(
@@ -55,7 +55,7 @@ async def test_a_directory_comes_with_all_that_is_in_it(engine: Engine) -> None:
     assert {one.mtime for one, _ in found.values()} == {MOMENT}
 
 
-async def test_what_is_there_is_told_before_it_comes(engine: Engine) -> None:  # noqa: F811
+async def test_what_is_there_is_told_before_it_comes(engine: Engine) -> None:
     wanted = config()
     await engine.create(wanted)
     await put(engine, wanted.id, "/tmp", files(motd="hello"))
@@ -69,7 +69,7 @@ async def test_what_is_there_is_told_before_it_comes(engine: Engine) -> None:  #
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/tmp/nothing/at/all", "/tmp/motd/", "/tmp/motd/below"])
-async def test_what_is_not_there_is_not_found(engine: Engine, path: str) -> None:  # noqa: F811
+async def test_what_is_not_there_is_not_found(engine: Engine, path: str) -> None:
     wanted = config()
     await engine.create(wanted)
     await put(engine, wanted.id, "/tmp", files(motd="hello"))
@@ -79,7 +79,7 @@ async def test_what_is_not_there_is_not_found(engine: Engine, path: str) -> None
         await put(engine, wanted.id, path, files(a="b"))
 
 
-async def test_a_file_takes_the_place_of_another(engine: Engine) -> None:  # noqa: F811
+async def test_a_file_takes_the_place_of_another(engine: Engine) -> None:
     wanted = config()
     await engine.create(wanted)
     for text in ("first", "second and longer", "3"):
@@ -87,7 +87,7 @@ async def test_a_file_takes_the_place_of_another(engine: Engine) -> None:  # noq
         assert (await get(engine, wanted.id, "/tmp/motd"))["motd"][1] == text.encode()
 
 
-async def test_more_than_the_limit_is_refused(engine: Engine) -> None:  # noqa: F811
+async def test_more_than_the_limit_is_refused(engine: Engine) -> None:
     wanted = config()
     await engine.create(wanted)
     await put(engine, wanted.id, "/tmp", files(big="x" * 50_000))
@@ -102,7 +102,7 @@ async def test_more_than_the_limit_is_refused(engine: Engine) -> None:  # noqa: 
 @pytest.mark.parametrize(
     "what", ["character device", "absolute name", "dots", "line feed", "not an archive", "empty", "NUL"]
 )
-async def test_what_may_do_harm_is_refused(engine: Engine, what: str) -> None:  # noqa: F811
+async def test_what_may_do_harm_is_refused(engine: Engine, what: str) -> None:
     wanted = config()
     await engine.create(wanted)
     with pytest.raises(Invalid) as raised:
@@ -110,14 +110,14 @@ async def test_what_may_do_harm_is_refused(engine: Engine, what: str) -> None:  
     assert raised.value.code == "archive-refused"
 
 
-async def test_there_must_be_a_container(engine: Engine) -> None:  # noqa: F811
+async def test_there_must_be_a_container(engine: Engine) -> None:
     with pytest.raises(NotFound):
         await engine.pack(NOBODY, "/", 1000)
     with pytest.raises(NotFound):
         await engine.unpack(NOBODY, "/", 1000)
 
 
-async def test_files_survive_a_start_and_a_stop(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_files_survive_a_start_and_a_stop(node: Node, engine: Engine) -> None:
     container = await into(node, engine, "created")
     await put(engine, container, "/tmp", files(early="early"))
     await engine.start(container, 1, 0, node.netns)
@@ -126,7 +126,7 @@ async def test_files_survive_a_start_and_a_stop(node: Node, engine: Engine) -> N
     assert set(await get(engine, container, "/tmp")) == {"tmp", "tmp/early", "tmp/later"}
 
 
-async def test_letting_go_in_the_middle_is_no_failure(engine: Engine) -> None:  # noqa: F811
+async def test_letting_go_in_the_middle_is_no_failure(engine: Engine) -> None:
     wanted = config()
     await engine.create(wanted)
     writer = await engine.unpack(wanted.id, "/tmp", 1 << 20)

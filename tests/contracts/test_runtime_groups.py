@@ -10,8 +10,8 @@ from krater.agent.runtimes.interfaces import Engine
 from krater.errors import Conflict
 from krater.model.assignment import ContainerState
 from krater.model.workload import Resources
-from tests.contracts.test_runtime import Node, engine, exited, node, running, seen  # noqa: F401 -- fixtures
 from tests.support.archives import files, get, put
+from tests.support.engines import Node, exited, running, said, seen
 from tests.support.oci import OciNode, group, member
 
 pytestmark = pytest.mark.thorough
@@ -21,28 +21,22 @@ MIB = 1 << 20
 GiB = 1 << 30
 
 
-def left(node: Node, engine: Engine) -> list[str]:  # noqa: F811
+def left(node: Node, engine: Engine) -> list[str]:
     """All that there is of containers and groups, but for logs."""
     if isinstance(engine, FakeRuntime):
         return [*engine.world.containers, *engine.world.groups]
     return cast(OciNode, node).left()
 
 
-async def said(engine: Engine, container: str, *command: str) -> str:  # noqa: F811
-    found = await engine.exec(container, command, SOON, 10_000)
-    assert found.exit_code == 0
-    return found.output.decode().strip()
-
-
-async def ipc_of(engine: Engine, container: str) -> str:  # noqa: F811
+async def ipc_of(engine: Engine, container: str) -> str:
     return await said(engine, container, "readlink", "/proc/self/ns/ipc")
 
 
-async def shm_of(engine: Engine, container: str) -> str:  # noqa: F811
+async def shm_of(engine: Engine, container: str) -> str:
     return await said(engine, container, "ls", "/dev/shm")
 
 
-async def test_containers_of_a_group_share_ipc_and_nobody_else_does(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_containers_of_a_group_share_ipc_and_nobody_else_does(node: Node, engine: Engine) -> None:
     ours, theirs = group(), group()
     one, two, other = [await running(node, engine, member(of)) for of in (ours, ours, theirs)]
     lone = await running(node, engine)
@@ -53,7 +47,7 @@ async def test_containers_of_a_group_share_ipc_and_nobody_else_does(node: Node, 
     assert [await shm_of(engine, container) for container in (one, two, other, lone)] == ["hello", "hello", "", ""]
 
 
-async def test_containers_started_at_once_share_too(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_containers_started_at_once_share_too(node: Node, engine: Engine) -> None:
     shared = [group() for _ in range(3)]
     members = [member(of) for of in shared for _ in range(3)]
     await asyncio.gather(*(engine.create(wanted) for wanted in members))
@@ -69,8 +63,8 @@ async def test_containers_started_at_once_share_too(node: Node, engine: Engine) 
 
 
 async def test_what_is_shared_outlives_processes_containers_and_engines(
-    node: Node,  # noqa: F811
-    engine: Engine,  # noqa: F811
+    node: Node,
+    engine: Engine,
 ) -> None:
     ours = group()
     one, two = [await running(node, engine, member(ours)) for _ in range(2)]
@@ -88,8 +82,8 @@ async def test_what_is_shared_outlives_processes_containers_and_engines(
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), None])
 async def test_the_group_goes_with_its_last_container(
-    node: Node,  # noqa: F811
-    engine: Engine,  # noqa: F811
+    node: Node,
+    engine: Engine,
     order: tuple[int, ...] | None,
 ) -> None:
     ours = group()
@@ -107,7 +101,7 @@ async def test_the_group_goes_with_its_last_container(
     assert await shm_of(engine, await running(node, engine, member(ours))) == ""
 
 
-async def test_an_engine_that_comes_back_finds_the_group_and_lets_it_go(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_an_engine_that_comes_back_finds_the_group_and_lets_it_go(node: Node, engine: Engine) -> None:
     ours = group()
     one, two = [await running(node, engine, member(ours)) for _ in range(2)]
     await said(engine, one, "touch", "/dev/shm/gone")
@@ -118,7 +112,7 @@ async def test_an_engine_that_comes_back_finds_the_group_and_lets_it_go(node: No
     assert await shm_of(again, await running(node, again, member(ours))) == ""
 
 
-async def test_stopping_pausing_and_killing_are_of_one_alone(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_stopping_pausing_and_killing_are_of_one_alone(node: Node, engine: Engine) -> None:
     ours = group()
     one, two, three = [await running(node, engine, member(ours)) for _ in range(3)]
     before = await seen(engine, one)
@@ -137,7 +131,7 @@ async def test_stopping_pausing_and_killing_are_of_one_alone(node: Node, engine:
     assert await seen(engine, one) == before
 
 
-async def test_what_is_told_of_limits_are_those_of_its_own(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_what_is_told_of_limits_are_those_of_its_own(node: Node, engine: Engine) -> None:
     ours = group(cpu=2.0, memory=128)
     free, bound = member(ours, cpu=0.5, memory=32), member(ours, limits=Resources(0.25, 64))
     for wanted in (free, bound):
@@ -155,8 +149,8 @@ async def test_what_is_told_of_limits_are_those_of_its_own(node: Node, engine: E
 
 
 async def test_one_that_takes_all_memory_of_the_group_is_killed_and_only_of_that_one_it_is_told(
-    node: Node,  # noqa: F811
-    engine: Engine,  # noqa: F811
+    node: Node,
+    engine: Engine,
 ) -> None:
     takes_all = {"fake": ("oom",), "oci": ("sh", "-c", "head -c 100000000 /dev/zero | tail >/dev/null; exit $?")}
     ours = group(memory=32)
@@ -174,7 +168,7 @@ async def test_one_that_takes_all_memory_of_the_group_is_killed_and_only_of_that
     assert told == {hog: True, calm[0]: False, calm[1]: False}
 
 
-async def test_files_images_and_consoles_are_those_of_one_container(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_files_images_and_consoles_are_those_of_one_container(node: Node, engine: Engine) -> None:
     ours = group()
     one = await running(node, engine, member(ours, ("cat",), interactive=True))
     two = await running(node, engine, member(ours))

@@ -15,11 +15,9 @@ from krater.model.assignment import ContainerState
 from krater.model.image import own_name
 from krater.model.registry import Login
 from krater.model.workload import PullPolicy
-from tests.contracts.test_runtime import NOBODY, Node, engine, exited, node, running, seen
+from tests.support.engines import NOBODY, Node, exited, running, seen
 from tests.support.oci import SLEEP, until_state
 from tests.support.oci import config as config_of
-
-__all__ = ["engine", "node"]
 
 MIB = 1 << 20
 OWN = own_name("kitchen", "8d1f2a4e")

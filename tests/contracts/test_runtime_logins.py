@@ -8,7 +8,7 @@ from krater.agent.runtimes.interfaces import Asker, Engine
 from krater.errors import Permanent, Temporary
 from krater.model.registry import Login
 from krater.model.workload import PullPolicy
-from tests.contracts.test_runtime import Node, engine, node  # noqa: F401
+from tests.support.engines import Node
 from tests.support.oci import config
 
 
@@ -20,8 +20,8 @@ def asker(project: str, login: Login | None = None) -> Asker:
 
 
 async def test_an_image_got_with_a_login_is_for_those_who_have_shown_it(
-    node: Node,  # noqa: F811
-    engine: Engine,  # noqa: F811
+    node: Node,
+    engine: Engine,
 ) -> None:
     with node.private() as (name, login):
         wrong = replace(login, password="wrong")

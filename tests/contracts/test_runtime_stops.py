@@ -10,14 +10,14 @@ import pytest
 from krater.agent.runtimes.fake import FakeRuntime
 from krater.agent.runtimes.interfaces import Engine
 from krater.model.assignment import ContainerState
-from tests.contracts.test_runtime import Node, engine, node, running, seen  # noqa: F401 -- fixtures
+from tests.support.engines import Node, running, seen
 from tests.support.oci import OciNode, config, until
 
 STUBBORN = ("sh", "-c", "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done; ignore-term")
 HOURS = 36_000.0
 
 
-async def stubborn(node: Node, engine: Engine) -> str:  # noqa: F811
+async def stubborn(node: Node, engine: Engine) -> str:
     """A container whose process hears that it should end, and does not."""
     container = await running(node, engine, config(STUBBORN))
     if not isinstance(engine, FakeRuntime):
@@ -25,7 +25,7 @@ async def stubborn(node: Node, engine: Engine) -> str:  # noqa: F811
     return container
 
 
-async def asking(engine: Engine, container: str, count: int = 1) -> asyncio.Task[None]:  # noqa: F811
+async def asking(engine: Engine, container: str, count: int = 1) -> asyncio.Task[None]:
     """A stop under way, so far that the process has heard of it, so often in all."""
     stop = asyncio.ensure_future(engine.stop(container, HOURS))
     await until(lambda: is_ending(engine, container))
@@ -38,20 +38,20 @@ async def given_up(stop: asyncio.Task[None]) -> None:
     await asyncio.gather(stop, return_exceptions=True)
 
 
-async def is_ending(engine: Engine, container: str) -> bool:  # noqa: F811
+async def is_ending(engine: Engine, container: str) -> bool:
     found = await engine.inspect(container)
     assert found is not None
     return found.is_ending
 
 
-def asks(engine: Engine, container: str) -> int:  # noqa: F811
+def asks(engine: Engine, container: str) -> int:
     """How often it was asked."""
     if isinstance(engine, FakeRuntime):
         return engine.world.asks[container]
     return Path(engine.log_path(container)).read_text().count("asked")
 
 
-def later(node: Node, engine: Engine, container: str, seconds: float) -> None:  # noqa: F811
+def later(node: Node, engine: Engine, container: str, seconds: float) -> None:
     """As if it had been asked so long ago."""
     if isinstance(engine, FakeRuntime):
         engine.world.containers[container].asked_at -= seconds
@@ -64,7 +64,7 @@ def later(node: Node, engine: Engine, container: str, seconds: float) -> None:  
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-async def test_the_time_to_end_goes_on_with_the_next_stop(node: Node, engine: Engine, crashes: bool) -> None:  # noqa: F811
+async def test_the_time_to_end_goes_on_with_the_next_stop(node: Node, engine: Engine, crashes: bool) -> None:
     container = await stubborn(node, engine)
     await given_up(await asking(engine, container))
     assert (await seen(engine, container)).state is ContainerState.RUNNING
@@ -81,7 +81,7 @@ async def test_the_time_to_end_goes_on_with_the_next_stop(node: Node, engine: En
     assert asks(again, container) == 1
 
 
-async def test_a_smaller_grace_counts_from_when_it_was_asked(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_a_smaller_grace_counts_from_when_it_was_asked(node: Node, engine: Engine) -> None:
     container = await stubborn(node, engine)
     await given_up(await asking(engine, container))
     later(node, engine, container, HOURS / 2)
@@ -92,7 +92,7 @@ async def test_a_smaller_grace_counts_from_when_it_was_asked(node: Node, engine:
 
 
 @pytest.mark.parametrize("way", ["resumed", "paused"])
-async def test_one_that_is_to_go_on_has_all_its_time_again(node: Node, engine: Engine, way: str) -> None:  # noqa: F811
+async def test_one_that_is_to_go_on_has_all_its_time_again(node: Node, engine: Engine, way: str) -> None:
     container = await stubborn(node, engine)
     await given_up(await asking(engine, container))
     later(node, engine, container, HOURS)
@@ -106,7 +106,7 @@ async def test_one_that_is_to_go_on_has_all_its_time_again(node: Node, engine: E
     await again.stop(container, 0)
 
 
-async def test_another_process_was_not_asked(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_another_process_was_not_asked(node: Node, engine: Engine) -> None:
     container = await stubborn(node, engine)
     await given_up(await asking(engine, container))
     await engine.stop(container, 0)

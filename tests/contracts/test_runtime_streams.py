@@ -9,7 +9,7 @@ from krater.agent.runtimes.interfaces import Engine, Stream
 from krater.errors import Conflict
 from krater.model.assignment import ContainerState
 from krater.model.frames import STDERR, STDOUT
-from tests.contracts.test_runtime import Node, engine, node, running  # noqa: F401 -- fixtures
+from tests.support.engines import Node, running
 from tests.support.oci import config, until, until_state
 
 SOON = 20.0
@@ -25,7 +25,7 @@ async def all_of(stream: Stream) -> tuple[bytes, bytes]:
     return found[STDOUT], found[STDERR]
 
 
-async def until_processes(engine: Engine, container: str, count: int) -> None:  # noqa: F811
+async def until_processes(engine: Engine, container: str, count: int) -> None:
     """Until so many run in it."""
 
     async def are() -> bool:
@@ -46,7 +46,7 @@ async def until_said(stream: Stream, wanted: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("tty", [False, True])
-async def test_a_command_says_what_it_says_and_ends(node: Node, engine: Engine, tty: bool) -> None:  # noqa: F811
+async def test_a_command_says_what_it_says_and_ends(node: Node, engine: Engine, tty: bool) -> None:
     container = await running(node, engine)
     stream = await engine.start_exec(container, ("echo", "hello", "world"), tty)
     assert stream.tty is tty
@@ -57,7 +57,7 @@ async def test_a_command_says_what_it_says_and_ends(node: Node, engine: Engine, 
 
 
 @pytest.mark.parametrize("tty", [False, True])
-async def test_the_exit_code_of_a_command_is_told(node: Node, engine: Engine, tty: bool) -> None:  # noqa: F811
+async def test_the_exit_code_of_a_command_is_told(node: Node, engine: Engine, tty: bool) -> None:
     stream = await engine.start_exec(await running(node, engine), ("false",), tty)
     assert await all_of(stream) == (b"", b"")
     assert await stream.wait() == 1
@@ -65,7 +65,7 @@ async def test_the_exit_code_of_a_command_is_told(node: Node, engine: Engine, tt
 
 
 @pytest.mark.parametrize("tty", [False, True])
-async def test_a_command_that_is_not_there_says_so(node: Node, engine: Engine, tty: bool) -> None:  # noqa: F811
+async def test_a_command_that_is_not_there_says_so(node: Node, engine: Engine, tty: bool) -> None:
     stream = await engine.start_exec(await running(node, engine), ("fail-start",), tty)
     out, error = await all_of(stream)
     assert b"fail-start" in out + error
@@ -74,7 +74,7 @@ async def test_a_command_that_is_not_there_says_so(node: Node, engine: Engine, t
     await stream.close()
 
 
-async def test_a_command_reads_input_until_its_end(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_a_command_reads_input_until_its_end(node: Node, engine: Engine) -> None:
     stream = await engine.start_exec(await running(node, engine), ("cat",), False)
     sent = os.urandom(300_000)
     reading = asyncio.create_task(all_of(stream))
@@ -88,7 +88,7 @@ async def test_a_command_reads_input_until_its_end(node: Node, engine: Engine) -
     await stream.close()
 
 
-async def test_a_terminal_has_the_size_it_was_asked_for(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_a_terminal_has_the_size_it_was_asked_for(node: Node, engine: Engine) -> None:
     # the OCI runtime sets the size while the command starts already
     words = ("stty", "size") if type(engine).__name__ == "FakeRuntime" else ("sh", "-c", "sleep 0.3; stty size")
     stream = await engine.start_exec(await running(node, engine), words, True, (33, 77))
@@ -97,7 +97,7 @@ async def test_a_terminal_has_the_size_it_was_asked_for(node: Node, engine: Engi
 
 
 @pytest.mark.parametrize("tty", [False, True])
-async def test_a_command_ends_with_its_stream(node: Node, engine: Engine, tty: bool) -> None:  # noqa: F811
+async def test_a_command_ends_with_its_stream(node: Node, engine: Engine, tty: bool) -> None:
     container = await running(node, engine)
     stream = await engine.start_exec(container, ("sleep", "1000"), tty)
     reading = asyncio.create_task(stream.read())
@@ -109,7 +109,7 @@ async def test_a_command_ends_with_its_stream(node: Node, engine: Engine, tty: b
     assert (await engine.inspect(container)).state is ContainerState.RUNNING  # type: ignore[union-attr]
 
 
-async def test_a_command_ends_with_its_container(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_a_command_ends_with_its_container(node: Node, engine: Engine) -> None:
     container = await running(node, engine)
     stream = await engine.start_exec(container, ("sleep", "1000"), False)
     if type(engine).__name__ == "OciRuntime":  # the fake one shows one process only
@@ -121,7 +121,7 @@ async def test_a_command_ends_with_its_container(node: Node, engine: Engine) -> 
     await stream.close()
 
 
-async def test_input_of_a_container_comes_back_from_it_and_its_end_ends_it(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_input_of_a_container_comes_back_from_it_and_its_end_ends_it(node: Node, engine: Engine) -> None:
     container = await running(node, engine, config(("cat",), interactive=True))
     stream = await engine.attach(container)
     await stream.write(b"one\n")
@@ -138,7 +138,7 @@ async def test_input_of_a_container_comes_back_from_it_and_its_end_ends_it(node:
     assert (await until_state(engine, container, ContainerState.EXITED)).exit_code == 0
 
 
-async def test_two_who_are_attached_see_the_same(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_two_who_are_attached_see_the_same(node: Node, engine: Engine) -> None:
     container = await running(node, engine, config(("cat",), interactive=True))
     one, two = await engine.attach(container), await engine.attach(container)
     await one.write(b"hello\n")
@@ -147,7 +147,7 @@ async def test_two_who_are_attached_see_the_same(node: Node, engine: Engine) -> 
         await stream.close()
 
 
-async def test_input_does_not_end_with_the_engine(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_input_does_not_end_with_the_engine(node: Node, engine: Engine) -> None:
     container = await running(node, engine, config(("cat",), interactive=True))
     stream = await engine.attach(container)
     await stream.write(b"before\n")
@@ -159,7 +159,7 @@ async def test_input_does_not_end_with_the_engine(node: Node, engine: Engine) ->
     await after.close()
 
 
-async def test_who_attaches_first_gets_what_was_said_at_the_start(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_who_attaches_first_gets_what_was_said_at_the_start(node: Node, engine: Engine) -> None:
     words = ("sh", "-c", "echo ready; exec cat") if type(engine).__name__ == "OciRuntime" else ("echo", "ready")
     if words[0] == "echo":
         return  # the fake engine's echo has ended by then
@@ -170,7 +170,7 @@ async def test_who_attaches_first_gets_what_was_said_at_the_start(node: Node, en
     await stream.close()
 
 
-async def test_a_terminal_of_a_container_can_be_resized(node: Node, engine: Engine) -> None:  # noqa: F811
+async def test_a_terminal_of_a_container_can_be_resized(node: Node, engine: Engine) -> None:
     container = await running(node, engine, config(("cat",), interactive=True, tty=True))
     await engine.resize_terminal(container, 40, 100)
     stream = await engine.attach(container)
@@ -186,7 +186,7 @@ async def test_a_terminal_of_a_container_can_be_resized(node: Node, engine: Engi
     await again.close()
 
 
-async def test_what_does_not_run_has_no_streams(engine: Engine) -> None:  # noqa: F811
+async def test_what_does_not_run_has_no_streams(engine: Engine) -> None:
     wanted = config(interactive=True)
     await engine.create(wanted)
     with pytest.raises(Conflict):

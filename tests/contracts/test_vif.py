@@ -11,7 +11,7 @@ from krater.agent.vif.fake import FakeNetworkWorld, FakeVif
 from krater.agent.vif.interfaces import Vif
 from krater.agent.vif.native import NativeVif
 from krater.errors import Conflict, Invalid, NotFound
-from tests.support.networks import card, instance_name, is_root
+from tests.support.networks import card, instance_name
 
 Restart = Callable[[], Awaitable[Vif]]
 
@@ -45,10 +45,7 @@ class World:
             await vif.close()
 
 
-_LIVE = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
-
-
-@pytest.fixture(params=["fake", pytest.param("native", marks=_LIVE)])
+@pytest.fixture(params=["fake", pytest.param("native", marks=pytest.mark.live)])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     made = World(request.param, tmp_path)
     async with AsyncExitStack() as stack:

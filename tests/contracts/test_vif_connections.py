@@ -13,7 +13,7 @@ from krater.agent.vif.fake import FakeNetworkWorld, FakeVif
 from krater.agent.vif.interfaces import Vif
 from krater.agent.vif.native import NativeVif
 from krater.errors import Conflict, NotFound, Permanent
-from tests.support.networks import card, instance_name, is_root
+from tests.support.networks import card, instance_name
 from tests.support.oci import until
 from tests.support.reach import inside, listening
 
@@ -60,10 +60,7 @@ class World:
         del self._fake.servers[(sandbox, PORT)]
 
 
-_LIVE = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
-
-
-@pytest.fixture(params=["fake", pytest.param("native", marks=_LIVE)])
+@pytest.fixture(params=["fake", pytest.param("native", marks=pytest.mark.live)])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     made = World(request.param, tmp_path)
     async with AsyncExitStack() as stack:
@@ -154,7 +151,6 @@ async def test_who_does_not_wait_any_longer_leaves_nothing_open(world: World) ->
 
 
 @pytest.mark.live
-@pytest.mark.skipif(not is_root(), reason="needs root")
 async def test_a_connection_that_hangs_can_be_given_up(tmp_path: Path) -> None:
     world = World("native", tmp_path)
     async with AsyncExitStack() as stack:

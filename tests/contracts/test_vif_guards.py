@@ -13,7 +13,7 @@ from krater.agent.vif.interfaces import Vif
 from krater.agent.vif.native import NativeVif
 from krater.model.network import Nic
 from krater.model.security import Direction, GroupRules, SecurityRule
-from tests.support.networks import card, has_guards, instance_name, is_root
+from tests.support.networks import card, has_guards, instance_name
 from tests.support.reach import asks, inside, listening, pings
 
 IN, OUT = Direction.INGRESS, Direction.EGRESS
@@ -105,10 +105,7 @@ def hears(here: str, there: str, address: str, port: int) -> bool:
             return False
 
 
-_LIVE = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
-
-
-@pytest.fixture(params=["fake", pytest.param("native", marks=_LIVE)])
+@pytest.fixture(params=["fake", pytest.param("native", marks=pytest.mark.live)])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     made = World(request.param, tmp_path)
     async with AsyncExitStack() as stack:

@@ -13,7 +13,6 @@ from krater.agent.volumes.fake import FakeVolumeHost, FakeVolumeWorld
 from krater.agent.volumes.interfaces import VolumeHost
 from krater.errors import Invalid, Permanent, Temporary
 from krater.model.volume import Attachment, MountRequest
-from tests.support.networks import is_root
 
 NEW, KNOWN = Attachment("v1", 1, is_new=True), Attachment("v1", 1)
 AT = MountRequest("/data", volume="v1")
@@ -44,10 +43,7 @@ class World:
             await last.close()
 
 
-_LIVE = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
-
-
-@pytest.fixture(params=["fake", pytest.param("directory", marks=_LIVE)])
+@pytest.fixture(params=["fake", pytest.param("directory", marks=pytest.mark.live)])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     made = World(request.param, tmp_path)
     async with AsyncExitStack() as stack:
@@ -162,7 +158,7 @@ async def test_many_at_once_are_all_there(host: VolumeHost) -> None:
 class TestDirectory:
     """What only the real thing can show."""
 
-    pytestmark = _LIVE
+    pytestmark = pytest.mark.live
 
     @pytest.fixture
     async def world(self, tmp_path: Path) -> AsyncIterator[World]:

@@ -3,7 +3,6 @@
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,36 +13,12 @@ from krater.agent.runtimes.oci.jail import members
 from krater.agent.runtimes.oci.runtime import OciRuntime
 from krater.errors import Invalid, KraterError, NotFound
 from tests.support.archives import archive_of, files, get, header, hostile, member, pax, put, record
-from tests.support.images import busybox_archive
+from tests.support.engines import running
 from tests.support.oci import OciNode, config, until
 
 pytestmark = pytest.mark.live
 
 GIB = 1 << 30
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[OciNode]:
-    made = OciNode()
-    try:
-        await (await made.engine()).import_image(busybox_archive(tmp_path / "busybox.tar"))
-        yield made
-    finally:
-        await made.clear()
-
-
-@pytest.fixture
-async def engine(node: OciNode) -> OciRuntime:
-    return await node.engine()
-
-
-async def started(
-    node: OciNode, engine: OciRuntime, command: tuple[str, ...] = ("sleep", "1000"), **more: object
-) -> str:
-    wanted = config(command, **more)  # type: ignore[arg-type]
-    await engine.create(wanted)
-    await engine.start(wanted.id, 1, 0, node.netns)
-    return wanted.id
 
 
 async def listing(engine: OciRuntime, container: str, path: str) -> set[str]:
@@ -70,10 +45,10 @@ def lines_of(process: int, name: str) -> list[str]:
 
 async def test_every_hostile_archive_is_refused_with_its_reason(node: OciNode, engine: OciRuntime) -> None:
     """In one running and one stopped container, each; and what they have stays what it was."""
-    running = await started(node, engine)
+    lively = await running(node, engine)
     stopped = config()
     await engine.create(stopped)
-    for container in (running, stopped.id):
+    for container in (lively, stopped.id):
         before = await listing(engine, container, "/")
         [(_, etc)] = (await get(engine, container, "/etc/passwd")).values()
         for what, (data, reason) in hostile().items():
@@ -153,10 +128,10 @@ async def test_no_path_leads_out(node: OciNode, engine: OciRuntime, path: str) -
     links = archive_of(
         member("lnk", tarfile.SYMTYPE, linkname="/"), member("up", tarfile.SYMTYPE, linkname="../../../../..")
     )
-    running = await started(node, engine)
+    lively = await running(node, engine)
     stopped = config()
     await engine.create(stopped)
-    for container in (running, stopped.id):
+    for container in (lively, stopped.id):
         await put(engine, container, "/", links)
         try:
             [(_, content)] = (await get(engine, container, path)).values()
@@ -167,7 +142,7 @@ async def test_no_path_leads_out(node: OciNode, engine: OciRuntime, path: str) -
 
 
 async def test_what_the_kernel_makes_up_is_out_of_reach(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     found = await listing(engine, container, "/")
     assert {"./proc", "./sys", "./dev"} <= found
     assert not [name for name in found if name.startswith(("./proc/", "./sys/", "./dev/"))]
@@ -177,7 +152,7 @@ async def test_what_the_kernel_makes_up_is_out_of_reach(node: OciNode, engine: O
 
 
 async def test_the_jail_has_few_powers(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     writer = await engine.unpack(container, "/tmp", GIB)
     try:
         await writer.write(header()[:100])
@@ -203,7 +178,7 @@ async def test_the_jail_has_few_powers(node: OciNode, engine: OciRuntime) -> Non
 async def test_a_link_that_flips_while_files_come_leads_nowhere_else(node: OciNode, engine: OciRuntime) -> None:
     """A process inside replaces the directory with a link again and again: all arrives in it, or is refused."""
     flip = "mkdir a /victim; while true; do mv a b; ln -s /victim a; rm a; mv b a; done"
-    container = await started(node, engine, ("sh", "-c", f"cd /tmp; {flip}"))
+    container = await running(node, engine, config(("sh", "-c", f"cd /tmp; {flip}")))
     data = archive_of(*(member(f"a/f{n}", content=b"x" * 100) for n in range(300)))
     for _ in range(25):
         with suppress(KraterError):
@@ -222,7 +197,7 @@ async def test_files_of_the_machine_are_not_changed_by_racing(
         f"mkdir -p {tmp_path}; echo mine > {secret}; cd /tmp; while true; do "
         f"ln -sfn {tmp_path} d; rm d; mkdir d; rm -rf d; done"
     )
-    container = await started(node, engine, ("sh", "-c", flip))
+    container = await running(node, engine, config(("sh", "-c", flip)))
     for _ in range(30):
         for path in ("/tmp/d", "/tmp/d/secret"):
             with suppress(KraterError):
@@ -314,7 +289,7 @@ async def test_odd_names_come_out_as_they_are(node: OciNode, engine: OciRuntime)
     script = (
         r"cd /tmp; touch $(printf 'a\377b') $(printf 'tab\there') -- -rf; mkdir 'with space'; mkfifo pipe; sleep 1000"
     )
-    container = await started(node, engine, ("sh", "-c", script))
+    container = await running(node, engine, config(("sh", "-c", script)))
     await until(lambda: _has(engine, container, "tmp/pipe"))
     found = await get(engine, container, "/tmp")
     assert {"tmp/a\udcffb", "tmp/-rf", "tmp/with space", "tmp/pipe"} <= set(found)
@@ -327,7 +302,7 @@ async def _has(engine: OciRuntime, container: str, name: str) -> bool:
 
 async def test_deep_trees_are_refused_and_not_hung_on(node: OciNode, engine: OciRuntime) -> None:
     script = "cd /tmp; i=0; while [ $i -lt 900 ]; do mkdir d; cd d; i=$((i+1)); done; touch /tmp/done; sleep 1000"
-    container = await started(node, engine, ("sh", "-c", script))
+    container = await running(node, engine, config(("sh", "-c", script)))
 
     async def done() -> bool:
         try:
@@ -348,14 +323,14 @@ async def test_files_that_change_while_they_are_read_make_a_whole_archive(node: 
         "cd /tmp; while true; do head -c 3000000 /dev/zero > big; : > big; ln -sf /etc/passwd x; rm -f x; mkdir x; "
         "rmdir x; done"
     )
-    container = await started(node, engine, ("sh", "-c", script))
+    container = await running(node, engine, config(("sh", "-c", script)))
     for _ in range(30):
         found = await get(engine, container, "/tmp")
         assert "tmp" in found
 
 
 async def test_an_abandoned_archive_leaves_no_process_and_no_part(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     writer = await engine.unpack(container, "/tmp", GIB)
     await writer.write(member("big", content=b"x" * 300_000)[0].tobuf(tarfile.USTAR_FORMAT) + b"x" * 1000)
     await until(lambda: _begun(engine, container))
@@ -380,7 +355,7 @@ async def filled(writer: ArchiveWriter) -> None:
 
 
 async def test_removing_a_container_ends_what_is_copied(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     reader = await engine.pack(container, "/", GIB)
     writer = await engine.unpack(container, "/tmp", GIB)
     await engine.remove(container)

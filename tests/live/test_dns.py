@@ -13,10 +13,10 @@ import pytest
 from krater.agent.names import Records
 from krater.agent.vif.dns import NameServer
 from krater.agent.vif.native import NativeVif
-from tests.support.networks import card, instance_name, is_root
+from tests.support.networks import card, instance_name
 from tests.support.reach import inside
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
+pytestmark = pytest.mark.live
 
 RECORDS: Records = {
     "red": {"web": ("10.211.1.2", "fd4b:1::2")},

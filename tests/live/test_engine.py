@@ -3,61 +3,35 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from krater.agent.runtimes.interfaces import ContainerConfig, Mount
+from krater.agent.runtimes.interfaces import Mount
 from krater.agent.runtimes.oci import syscalls
 from krater.agent.runtimes.oci.runtime import OciRuntime
 from krater.errors import Conflict, Invalid, Permanent, Temporary
 from krater.model.assignment import ContainerState, ObservedContainer
+from tests.support.engines import exited, running
 from tests.support.images import (
-    busybox_archive,
     busybox_layer,
     configuration,
     docker_members,
     small_layer,
     write_archive,
 )
-from tests.support.oci import OciNode, can_run_engine, config, until, until_state
+from tests.support.oci import OciNode, config, until
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 SOON = 10.0
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[OciNode]:
-    made = OciNode()
-    try:
-        await (await made.engine()).import_image(busybox_archive(tmp_path / "busybox.tar"))
-        yield made
-    finally:
-        await made.clear()
-
-
-@pytest.fixture
-async def engine(node: OciNode) -> OciRuntime:
-    return await node.engine()
-
-
-async def running(node: OciNode, engine: OciRuntime, wanted: ContainerConfig) -> str:
-    await engine.create(wanted)
-    await engine.start(wanted.id, 1, 0, node.netns)
-    return wanted.id
-
-
-async def ended(engine: OciRuntime, container: str) -> ObservedContainer:
-    return await until_state(engine, container, ContainerState.EXITED)
 
 
 async def shell(node: OciNode, engine: OciRuntime, script: str, **more: object) -> tuple[str, ObservedContainer]:
     """What a script prints, and how its container ended."""
     wanted = config(("sh", "-c", script), **more)  # type: ignore[arg-type]
     container = await running(node, engine, wanted)
-    found = await ended(engine, container)
+    found = await exited(engine, container)
     return "\n".join(log_lines(engine, container)), found
 
 
@@ -73,7 +47,7 @@ async def test_nothing_is_left_of_a_removed_container_but_its_log(node: OciNode,
     for wanted in states[1:]:
         await engine.start(wanted.id, 1, 0, node.netns)
     await engine.pause(states[2].id)
-    await ended(engine, states[3].id)
+    await exited(engine, states[3].id)
     for wanted in states:
         await engine.remove(wanted.id)
     assert (node.processes(), node.mounts(), node.groups()) == ([], [], [])
@@ -214,7 +188,7 @@ async def test_an_image_runs_as_its_own_user(node: OciNode, engine: OciRuntime, 
         )
         await engine.import_image(write_archive(tmp_path / "user.tar", members))
         container = await running(node, engine, config(None, image="user:1"))
-        await ended(engine, container)
+        await exited(engine, container)
         assert log_lines(engine, container)[0].startswith(expected)
         held = "grep CapEff /proc/self/status"
         assert (await shell(node, engine, held, image="user:1", entrypoint=("sh", "-c", held)))[0].endswith("0" * 16)
@@ -246,7 +220,7 @@ async def test_no_link_of_an_image_leads_a_mount_over_what_is_the_kernels(
     await engine.create(wanted)
     (node.directory / "e/containers" / wanted.id / "upper" / "away").symlink_to(f"/{place}")
     await engine.start(wanted.id, 1, 0, node.netns)
-    await ended(engine, wanted.id)
+    await exited(engine, wanted.id)
     lines = "\n".join(log_lines(engine, wanted.id))
     assert f"/{place}/false: No such file" in lines
     assert "genuine" in lines
@@ -324,7 +298,7 @@ async def test_a_rotated_log_loses_no_line(node: OciNode, engine: OciRuntime) ->
     for _ in range(3):
         await asyncio.sleep(0.1)
         await engine.rotate_log(container)
-    await ended(engine, container)
+    await exited(engine, container)
     path = Path(engine.log_path(container))
     parts = [Path(f"{path}.{n}") for n in (3, 2, 1)] + [path]
     lines = [line.rsplit(" ", 1)[1] for part in parts for line in part.read_text().splitlines()]
@@ -335,6 +309,6 @@ async def test_a_container_signalled_by_number(node: OciNode, engine: OciRuntime
     container = await running(node, engine, config(("sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done")))
     await asyncio.sleep(0.2)
     await engine.signal(container, signal.SIGUSR1)
-    assert (await ended(engine, container)).exit_code == 4
+    assert (await exited(engine, container)).exit_code == 4
     with pytest.raises(Invalid):
         await engine.signal(container, 999)

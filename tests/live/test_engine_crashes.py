@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,38 +15,17 @@ from krater.agent.runtimes.oci.runtime import OciRuntime
 from krater.errors import Temporary
 from krater.model.assignment import ContainerState
 from krater.model.workload import PullPolicy
+from tests.support.engines import running
 from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config, until, until_state
+from tests.support.oci import OciNode, config, until, until_state
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 SOON = 10.0
 
 
 class Crash(BaseException):
     """Stands for our end at one point of a start: nothing after it is done."""
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[OciNode]:
-    made = OciNode()
-    try:
-        await (await made.engine()).import_image(busybox_archive(tmp_path / "busybox.tar"))
-        yield made
-    finally:
-        await made.clear()
-
-
-@pytest.fixture
-async def engine(node: OciNode) -> OciRuntime:
-    return await node.engine()
-
-
-async def started(node: OciNode, engine: OciRuntime, *command: str) -> str:
-    wanted = config(command or ("sleep", "1000"))
-    await engine.create(wanted)
-    await engine.start(wanted.id, 1, 0, node.netns)
-    return wanted.id
 
 
 async def is_up(engine: OciRuntime) -> bool:
@@ -74,7 +52,7 @@ def _is_monitor(entry: Path, directory: str) -> bool:
 
 
 async def test_a_container_outlives_its_monitor_and_its_end_is_still_told(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     events = engine.events()
     os.kill(monitor_of(node), signal.SIGKILL)
     assert (await until_state(engine, container, ContainerState.RUNNING)).pid is not None
@@ -91,7 +69,7 @@ async def test_a_container_outlives_its_monitor_and_its_end_is_still_told(node: 
 
 
 async def test_a_container_without_monitor_can_be_stopped_and_removed(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     os.kill(monitor_of(node), signal.SIGKILL)
     again = await node.crashed(engine)
     await again.stop(container, 0)
@@ -101,7 +79,7 @@ async def test_a_container_without_monitor_can_be_stopped_and_removed(node: OciN
 
 
 async def test_what_ends_while_nobody_looks_is_found(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine, "sh", "-c", "sleep 0.3; exit 6")
+    container = await running(node, engine, config(("sh", "-c", "sleep 0.3; exit 6")))
     await engine.close()
     await asyncio.sleep(0.8)
     again = await node.engine()
@@ -184,7 +162,7 @@ async def test_of_a_container_whose_making_was_broken_off_nothing_stays(node: Oc
 async def test_a_container_whose_record_was_wiped_is_kept_for_whoever_removes_it(
     node: OciNode, engine: OciRuntime
 ) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     (node.directory / "e/containers" / container / "container.json").unlink()
     again = await node.crashed(engine)
     assert (await again.list(), bool(node.groups())) == ({}, True)
@@ -200,12 +178,12 @@ async def test_the_image_store_survives_us_and_is_found_again(node: OciNode, eng
 
 
 async def test_a_dead_image_store_costs_no_container_and_comes_back(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     before = node.containerd_pid()
     os.kill(before, signal.SIGKILL)
     assert (await engine.describe()).image_store_up is False
     assert (await engine.list())[container].state is ContainerState.RUNNING
-    await started(node, engine)  # of an image that is known, not even a new one needs the store
+    await running(node, engine)  # of an image that is known, not even a new one needs the store
     with pytest.raises(Temporary):
         await engine.images()
     await engine.stop(container, 0)
@@ -216,7 +194,7 @@ async def test_a_dead_image_store_costs_no_container_and_comes_back(node: OciNod
 
 
 async def test_layers_in_use_are_never_garbage(node: OciNode, engine: OciRuntime) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     lower = node.directory / "e/containerd/root/io.containerd.snapshotter.v1.overlayfs/snapshots"
     await engine.remove_image("busybox")
     await asyncio.sleep(1.5)  # containerd collects half a second after a removal
@@ -227,7 +205,7 @@ async def test_layers_in_use_are_never_garbage(node: OciNode, engine: OciRuntime
 
 
 async def test_idle_containers_cost_next_to_nothing(node: OciNode, engine: OciRuntime) -> None:
-    await asyncio.gather(*(started(node, engine) for _ in range(20)))
+    await asyncio.gather(*(running(node, engine) for _ in range(20)))
     before, start = time.process_time(), time.monotonic()
     await asyncio.sleep(1.0)
     assert (time.process_time() - before) / (time.monotonic() - start) < 0.01
@@ -237,13 +215,13 @@ async def test_idle_containers_cost_next_to_nothing(node: OciNode, engine: OciRu
 
 
 async def test_images_removed_while_in_use_can_be_had_again(node: OciNode, engine: OciRuntime, tmp_path: Path) -> None:
-    container = await started(node, engine)
+    container = await running(node, engine)
     await engine.remove_image("busybox")
     await engine.import_image(busybox_archive(tmp_path / "again.tar"))
     await engine.ensure_image("busybox", PullPolicy.NEVER)
-    await started(node, engine)
+    await running(node, engine)
     await engine.remove(container)
-    await started(node, engine)
+    await running(node, engine)
 
 
 async def test_two_engines_on_one_node_start_one_image_store(node: OciNode, engine: OciRuntime) -> None:

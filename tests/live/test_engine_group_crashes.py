@@ -4,13 +4,12 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from krater.agent.runtimes.interfaces import ContainerConfig, Group
+from krater.agent.runtimes.interfaces import Group
 from krater.agent.runtimes.oci import bundle, groups, syscalls
 from krater.agent.runtimes.oci.cgroups import Version1, Version2, detect
 from krater.agent.runtimes.oci.conmon import Conmon
@@ -20,10 +19,10 @@ from krater.agent.runtimes.oci.runtime import OciRuntime
 from krater.agent.runtimes.oci.state import Shelf
 from krater.errors import Permanent
 from krater.model.assignment import ContainerState
-from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config, group, member, until, until_state
+from tests.support.engines import running, said_by_shell
+from tests.support.oci import OciNode, config, group, member, until, until_state
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 SOON = 20.0
 MIB = 1 << 20
@@ -31,33 +30,6 @@ MIB = 1 << 20
 
 class Crash(BaseException):
     """Stands for our end at one point: nothing after it is done."""
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[OciNode]:
-    made = OciNode()
-    try:
-        await (await made.engine()).import_image(busybox_archive(tmp_path / "busybox.tar"))
-        yield made
-    finally:
-        await made.clear()
-
-
-@pytest.fixture
-async def engine(node: OciNode) -> OciRuntime:
-    return await node.engine()
-
-
-async def running(node: OciNode, engine: OciRuntime, wanted: ContainerConfig) -> str:
-    await engine.create(wanted)
-    await engine.start(wanted.id, 1, 0, node.netns)
-    return wanted.id
-
-
-async def said(engine: OciRuntime, container: str, script: str) -> str:
-    found = await engine.exec(container, ("sh", "-c", script), SOON, 10_000)
-    assert found.exit_code == 0, found.output
-    return found.output.decode().strip()
 
 
 STARTS = ("no space", "no namespace", "no shm", "before conmon", "after conmon", "before limits", "before the record")
@@ -155,7 +127,7 @@ async def test_a_removal_broken_off_half_way_is_done_again(
     else:
         await again.remove(last)
     await until(lambda: not [path for path in node.left() if ours.id in path or last in path])
-    assert await said(again, stays, "touch /dev/shm/x; ls /dev/shm") == "x"
+    assert await said_by_shell(again, stays, "touch /dev/shm/x; ls /dev/shm") == "x"
     for container in await again.list():
         await again.remove(container)
     assert node.left() == []
@@ -176,7 +148,7 @@ async def test_a_container_whose_files_were_wiped_leaves_nothing_and_costs_nobod
         await again.remove(container)
         await again.remove(container)
     assert not [path for path in node.left() if alone.id in path or wiped in path]
-    assert await said(again, stays, "touch /dev/shm/x; ls /dev/shm") == "x"
+    assert await said_by_shell(again, stays, "touch /dev/shm/x; ls /dev/shm") == "x"
     await again.remove(stays)
     assert node.left() == []
 
@@ -190,7 +162,7 @@ async def test_one_that_cannot_start_takes_nobody_with_it(node: OciNode, engine:
     for container in await engine.list():
         if container != stays:
             await engine.remove(container)
-    assert await said(engine, stays, "touch /dev/shm/x; ls /dev/shm") == "x"
+    assert await said_by_shell(engine, stays, "touch /dev/shm/x; ls /dev/shm") == "x"
     await engine.remove(stays)
     assert node.left() == []
 

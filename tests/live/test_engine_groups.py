@@ -1,54 +1,25 @@
 """Groups of containers on the real engine: what the kernel holds them to, and what they share."""
 
 import asyncio
-import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from krater.agent.runtimes.interfaces import ContainerConfig
 from krater.agent.runtimes.oci.cgroups import Version1, detect
 from krater.agent.runtimes.oci.crun import OciProgram
 from krater.agent.runtimes.oci.runtime import OciRuntime
 from krater.errors import Permanent
 from krater.model.assignment import ContainerState
 from krater.model.workload import Resources
+from tests.support.engines import running, said_by_shell
 from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config, group, member, until
+from tests.support.oci import OciNode, config, group, member, until
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 SOON = 20.0
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[OciNode]:
-    made = OciNode()
-    try:
-        await (await made.engine()).import_image(busybox_archive(tmp_path / "busybox.tar"))
-        yield made
-    finally:
-        await made.clear()
-
-
-@pytest.fixture
-async def engine(node: OciNode) -> OciRuntime:
-    return await node.engine()
-
-
-async def running(node: OciNode, engine: OciRuntime, wanted: ContainerConfig) -> str:
-    await engine.create(wanted)
-    await engine.start(wanted.id, 1, 0, node.netns)
-    return wanted.id
-
-
-async def said(engine: OciRuntime, container: str, script: str) -> str:
-    found = await engine.exec(container, ("sh", "-c", script), SOON, 10_000)
-    assert found.exit_code == 0, found.output
-    return found.output.decode().strip()
 
 
 def held_to(node: OciNode, name: str) -> tuple[int, int, int]:
@@ -132,9 +103,9 @@ async def test_what_is_too_small_for_anything_is_refused(engine: OciRuntime) -> 
 async def test_what_one_writes_in_shm_counts_for_all(node: OciNode, engine: OciRuntime) -> None:
     ours = group(memory=32)
     one, two = [await running(node, engine, member(ours)) for _ in range(2)]
-    await said(engine, one, "head -c 20000000 /dev/zero > /dev/shm/large")
+    await said_by_shell(engine, one, "head -c 20000000 /dev/zero > /dev/shm/large")
     await engine.stop(one, 0)
-    assert await said(engine, two, "stat -c %s /dev/shm/large") == "20000000"
+    assert await said_by_shell(engine, two, "stat -c %s /dev/shm/large") == "20000000"
     found = await engine.exec(two, ("sh", "-c", "head -c 30000000 /dev/zero > /dev/shm/more"), SOON, 1000)
     assert found.exit_code == 137
     await until(lambda: is_told(engine, two))
@@ -158,17 +129,16 @@ async def test_what_is_shared_is_all_there_is_of_ipc(node: OciNode, engine: OciR
         "nsenter", f"--ipc={space}", "ipcmk", "-M", "4096", stdout=subprocess.DEVNULL
     )
     assert await entered.wait() == 0
-    await said(engine, one, "touch /dev/mqueue/queue")
+    await said_by_shell(engine, one, "touch /dev/mqueue/queue")
     for container, expected in ((one, "queue 2"), (two, "queue 2"), (lone, "1")):
-        assert await said(engine, container, "echo $(ls /dev/mqueue) $(wc -l < /proc/sysvipc/shm)") == expected
-    mounted = await said(engine, two, "grep ' /dev/shm ' /proc/mounts")
+        assert await said_by_shell(engine, container, "echo $(ls /dev/mqueue) $(wc -l < /proc/sysvipc/shm)") == expected
+    mounted = await said_by_shell(engine, two, "grep ' /dev/shm ' /proc/mounts")
     assert all(f",{word}" in mounted for word in ("nosuid", "nodev", "noexec", "size=65536k"))
     assert mounted.split()[3].startswith("rw,")
-    assert await said(engine, two, "stat -c %a /dev/shm; df /dev/shm | wc -l") == "1777\n2"
-    assert [await said(engine, container, "hostname") for container in (one, two)] == ["box", "box"]
+    assert await said_by_shell(engine, two, "stat -c %a /dev/shm; df /dev/shm | wc -l") == "1777\n2"
+    assert [await said_by_shell(engine, container, "hostname") for container in (one, two)] == ["box", "box"]
 
 
-@pytest.mark.skipif(shutil.which("runc") is None, reason="needs runc")
 async def test_runc_does_as_well(tmp_path: Path) -> None:
     node = OciNode(runtime="runc")
     try:
@@ -177,10 +147,10 @@ async def test_runc_does_as_well(tmp_path: Path) -> None:
         ours = group(cpu=0.5, memory=64)
         one, two = [await running(node, engine, member(ours, limits=Resources(1.0, 32))) for _ in range(2)]
         assert held_to(node, ours.id)[0::2] == (50_000, 64 * MIB)
-        await said(engine, one, "touch /dev/shm/hello /dev/mqueue/queue")
-        assert await said(engine, two, "ls /dev/shm /dev/mqueue | grep -c -e hello -e queue") == "3"
+        await said_by_shell(engine, one, "touch /dev/shm/hello /dev/mqueue/queue")
+        assert await said_by_shell(engine, two, "ls /dev/shm /dev/mqueue | grep -c -e hello -e queue") == "3"
         await engine.remove(one)
-        assert await said(engine, two, "ls /dev/shm") == "hello"
+        assert await said_by_shell(engine, two, "ls /dev/shm") == "hello"
         await engine.remove(two)
         assert node.left() == []
     finally:

@@ -28,10 +28,10 @@ from tests.support.images import (
     small_layer,
     write_archive,
 )
-from tests.support.oci import OciNode, can_run_engine, config, until
+from tests.support.oci import OciNode, config, until
 from tests.support.registry import serving_images
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 TINY = small_layer({"tiny": (0o644, b"x")})
 NAME = "docker.io/library/tiny:1"
@@ -39,16 +39,12 @@ NAME = "docker.io/library/tiny:1"
 
 @pytest.fixture
 async def node() -> AsyncIterator[OciNode]:
+    """One without any image."""
     made = OciNode()
     try:
         yield made
     finally:
         await made.clear()
-
-
-@pytest.fixture
-async def engine(node: OciNode) -> OciRuntime:
-    return await node.engine()
 
 
 async def runs(node: OciNode, engine: OciRuntime, image: str) -> None:

@@ -1,7 +1,6 @@
 """The engine with other parts than its own: runc in place of crun, and an image store that somebody else keeps."""
 
 import asyncio
-import shutil
 import threading
 from pathlib import Path
 
@@ -11,14 +10,13 @@ from krater.agent.runtimes.oci import threads
 from krater.errors import Conflict, Permanent
 from krater.model.assignment import ContainerState
 from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config, until, until_state
+from tests.support.oci import OciNode, config, until, until_state
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 SOON = 10.0
 
 
-@pytest.mark.skipif(shutil.which("runc") is None, reason="needs runc")
 async def test_runc_does_as_well_as_crun(tmp_path: Path) -> None:
     node = OciNode(runtime="runc")
     try:

@@ -13,10 +13,10 @@ from krater.agent.vif.native import NativeVif
 from krater.agent.vif.netlink import Netlink
 from krater.model.network import Nic
 from krater.model.security import Direction, GroupRules, SecurityRule
-from tests.support.networks import card, has_guards, instance_name, is_root, nft
+from tests.support.networks import card, has_guards, instance_name, nft
 from tests.support.reach import asks, inside, listening, pings
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
+pytestmark = pytest.mark.live
 
 OPEN = GroupRules("open", tuple(SecurityRule(f"{d}{v}", d, v) for d in Direction for v in (4, 6)))
 SAME = GroupRules(

@@ -17,10 +17,10 @@ from krater.agent.vif.native import NativeVif
 from krater.agent.vif.netlink import Netlink, Request
 from krater.errors import Permanent
 from krater.model.network import Address, Nic
-from tests.support.networks import bridges_left, card, instance_name, is_root, links_left
+from tests.support.networks import bridges_left, card, instance_name, links_left
 from tests.support.reach import asks, inside, listening, pings
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
+pytestmark = pytest.mark.live
 
 ELSEWHERE, HERE = "198.51.100.2", "198.51.100.1"
 

@@ -16,10 +16,10 @@ from krater.agent.vif import firewall, namespaces, netlink
 from krater.agent.vif.host import Host
 from krater.agent.vif.marks import Marks
 from krater.agent.vif.native import NativeVif
-from tests.support.networks import card, has_table, instance_name, is_root, links_left, mounts_left
+from tests.support.networks import card, has_table, instance_name, links_left, mounts_left
 from tests.support.reach import pings
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
+pytestmark = pytest.mark.live
 
 _DIED, _ENDED = 9, 0
 

@@ -20,9 +20,9 @@ from krater.model.workload import RestartName, RestartPolicy
 from tests.support.agent import NODE, StandIn, StandInBus, assignment_of, spec_of
 from tests.support.images import busybox_archive
 from tests.support.networks import card, instance_name
-from tests.support.oci import OciNode, can_run_engine, until
+from tests.support.oci import OciNode, until
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 ONE, TWO, THREE, CAPSULE = (f"{digit}" * 32 for digit in "123c")
 ALWAYS = RestartPolicy(RestartName.ALWAYS)

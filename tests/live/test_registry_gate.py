@@ -23,10 +23,10 @@ from krater.errors import Failed, Permanent
 from krater.model.registry import RegistryRules
 from krater.model.workload import PullPolicy
 from tests.support.images import configuration, oci_members, small_layer
-from tests.support.oci import OciNode, can_run_engine
+from tests.support.oci import OciNode
 from tests.support.registry import serving_images
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 HERE = socket.gethostname()
 TINY = small_layer({"tiny": (0o644, b"x")})

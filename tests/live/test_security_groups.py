@@ -9,10 +9,10 @@ import pytest
 
 from krater.client import Client, Conflict
 from krater.client.answers import Container
-from tests.support.networks import has_guards, is_root, links_left
+from tests.support.networks import has_guards, links_left
 from tests.support.server import Server, eventually, serving
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
+pytestmark = pytest.mark.live
 
 _SERVE = "mkdir /www; echo hi > /www/index.html; httpd -p 8080 -h /www; httpd -p 8081 -h /www; sleep 3600"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.images import busybox_archive
-from tests.support.oci import OciNode, can_run_engine, config
+from tests.support.oci import OciNode, config
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not can_run_engine(), reason="needs root, conmon, crun, containerd")]
+pytestmark = pytest.mark.live
 
 
 def groups_of(parent: str) -> list[Path]:

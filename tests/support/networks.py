@@ -1,7 +1,6 @@
 """Cards to plug, and what an instance has left in the kernel."""
 
 import ctypes
-import os
 import secrets
 from pathlib import Path
 
@@ -95,8 +94,3 @@ def mounts_left(directory: Path) -> list[str]:
     """Mounts at or below a directory."""
     points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
     return [point for point in points if point == str(directory) or point.startswith(f"{directory}/")]
-
-
-def is_root() -> bool:
-    """Whether these tests may touch the kernel."""
-    return os.geteuid() == 0

@@ -7,8 +7,8 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -19,17 +19,11 @@ from krater.agent.runtimes.oci.runtime import OciOptions, OciRuntime
 from krater.model.assignment import ContainerState, ObservedContainer
 from krater.model.registry import Login, RegistryRules
 from krater.model.workload import NOTHING, ContainerSpec, Resources
-from tests.support.images import busybox_layer, configuration, oci_members
+from tests.support.images import busybox_archive, busybox_layer, configuration, oci_members
 from tests.support.registry import serving_images
 
 SLEEP = ("sleep", "1000")
 PATIENCE = 30.0
-
-
-def can_run_engine() -> bool:
-    """Whether this machine has what the engine needs."""
-    programs = ("conmon", "crun", "containerd", "busybox", "ip")
-    return os.geteuid() == 0 and all(shutil.which(program) for program in programs)
 
 
 async def until(is_so: Callable[[], object] | Callable[[], Awaitable[object]]) -> None:
@@ -107,7 +101,7 @@ class OciNode:
         await made.open()
         return made
 
-    async def crashed(self, engine: OciRuntime) -> OciRuntime:
+    async def crashed(self, engine: Engine) -> OciRuntime:
         """Another engine in place of one that is suddenly no more."""
         await engine.close()
         return await self.engine()
@@ -171,3 +165,14 @@ class OciNode:
         for group in glob.glob(f"/sys/fs/cgroup/**/{self.cgroup}", recursive=True):  # others' come and go meanwhile
             with suppress(FileNotFoundError):  # known by another name, and gone by that
                 os.rmdir(group)
+
+
+@asynccontextmanager
+async def busybox_node(scratch: Path, **options: object) -> AsyncIterator[OciNode]:
+    """A node that has a `busybox` image; cleared afterwards."""
+    made = OciNode(**options)
+    try:
+        await (await made.engine()).import_image(busybox_archive(scratch / "busybox.tar"))
+        yield made
+    finally:
+        await made.clear()
