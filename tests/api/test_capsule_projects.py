@@ -6,7 +6,8 @@ import pytest
 
 from krater.model.workload import Desired
 from tests.support.api import HOST, World
-from tests.support.capsules import URL, code_of, leftovers, make, member, post, running, shown, stored, template
+from tests.support.capsules import URL, code_of, leftovers, make, post, running, shown, stored
+from tests.support.templates import member, template
 
 pytestmark = pytest.mark.thorough
 

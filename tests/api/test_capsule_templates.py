@@ -15,7 +15,8 @@ from krater.model.volume import Volume
 from krater.model.workload import PullPolicy
 from krater.store.interfaces import EVERYBODY, OwnImage
 from tests.support.api import NODE, World, open_world
-from tests.support.capsules import URL, leftovers, make, member, post, shown, stored, template
+from tests.support.capsules import URL, leftovers, make, post, shown, stored
+from tests.support.templates import member, template
 
 pytestmark = pytest.mark.thorough
 

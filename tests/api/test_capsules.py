@@ -9,7 +9,8 @@ from krater.model.assignment import ContainerState
 from krater.model.workload import Desired, MemberIntent
 from krater.store.interfaces import Action
 from tests.support.api import HOST, World
-from tests.support.capsules import URL, code_of, make, member, post, running, settle, shown, stored, template
+from tests.support.capsules import URL, code_of, make, post, running, settle, shown, stored
+from tests.support.templates import member, template
 
 pytestmark = pytest.mark.thorough
 

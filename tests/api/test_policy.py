@@ -19,7 +19,8 @@ from krater.model.security import Direction, SecurityRule
 from krater.model.volume import Volume
 from krater.store.interfaces import EVERYBODY, Tx
 from tests.support.api import FakeAgent, World, open_world
-from tests.support.capsules import make, template
+from tests.support.capsules import make
+from tests.support.templates import template
 
 pytestmark = pytest.mark.thorough
 

@@ -12,8 +12,7 @@ from krater.model.member import Condition, Dependency, Role
 from krater.model.volume import Attachment, MountRequest
 from krater.model.workload import Desired, MemberIntent, Resources, RestartName, RestartPolicy
 from tests.crash.sim import Sim
-from tests.support.agent import altered, assignment_of, nic_of, resized, spec_of
-from tests.support.crews import capsule_of, member_of
+from tests.support.agent import altered, assignment_of, capsule_of, nic_of, resized, spec_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
@@ -36,8 +35,8 @@ def batch(*last: str) -> Callable[[], Any]:
     """A capsule of three that share a volume, after two init containers; one of the three ends as `last` says."""
 
     def make() -> Any:
-        web = replace(member_of("e" * 32, mounts=MOUNTS[:1]), depends_on=(Dependency("d" * 32, Condition.STARTED),))
-        mains = (member_of("d" * 32, *last, mounts=MOUNTS), web, member_of("f" * 32, *last))
+        web = replace(spec_of("e" * 32, mounts=MOUNTS[:1]), depends_on=(Dependency("d" * 32, Condition.STARTED),))
+        mains = (spec_of("d" * 32, *last, mounts=MOUNTS), web, spec_of("f" * 32, *last))
         inits = tuple(_init(name, "exit-after", "0.3", "0") for name in INITS)
         return capsule_of(ONE, *inits, *mains, volumes=(NEW,))
 
@@ -48,8 +47,8 @@ def beside(*last: str) -> Callable[[], Any]:
     """A capsule with an init container, a sidecar after it, and two ordinary ones that end as `last` says."""
 
     def make() -> Any:
-        sidecar = member_of("c" * 32, role=Role.SIDECAR, restart=ALWAYS, mounts=MOUNTS[:1])
-        mains = (member_of("d" * 32, *last, mounts=MOUNTS[:1]), member_of("e" * 32, *last))
+        sidecar = spec_of("c" * 32, role=Role.SIDECAR, restart=ALWAYS, mounts=MOUNTS[:1])
+        mains = (spec_of("d" * 32, *last, mounts=MOUNTS[:1]), spec_of("e" * 32, *last))
         return capsule_of(ONE, _init(INITS[0], "exit", "0"), sidecar, *mains, volumes=(NEW,))
 
     return make
@@ -57,7 +56,7 @@ def beside(*last: str) -> Callable[[], Any]:
 
 def _init(name: str, *command: str) -> Any:
     policy = RestartPolicy(RestartName.ON_FAILURE, 1)
-    return member_of(name, *command, role=Role.INIT, restart=policy, mounts=MOUNTS[:1])
+    return spec_of(name, *command, role=Role.INIT, restart=policy, mounts=MOUNTS[:1])
 
 
 BACK = nic_of("port-back", "net-2", "eth1", 77)

@@ -10,8 +10,7 @@ from krater.model.assignment import Assignment, ContainerState
 from krater.model.member import Probe, Role
 from krater.model.workload import Desired, Healthcheck, RestartName, RestartPolicy
 from tests.crash.sim import Sim, judge
-from tests.support.agent import altered, assignment_of, spec_of
-from tests.support.crews import capsule_of, member_of
+from tests.support.agent import altered, assignment_of, capsule_of, spec_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
@@ -79,9 +78,9 @@ async def lose(ends: list[int | None], *names: str) -> tuple[Sim, int]:
     left = iter(ends)
     async with Sim(lambda: None) as sim:
         policy = RestartPolicy(RestartName.ON_FAILURE, 1)
-        inits = (member_of(name, "exit", "0", role=Role.INIT, restart=policy) for name in INITS)
-        sidecar = member_of("c" * 32, role=Role.SIDECAR, restart=RestartPolicy(RestartName.ALWAYS))
-        mains = (member_of("d" * 32), member_of("e" * 32))
+        inits = (spec_of(name, "exit", "0", role=Role.INIT, restart=policy) for name in INITS)
+        sidecar = spec_of("c" * 32, role=Role.SIDECAR, restart=RestartPolicy(RestartName.ALWAYS))
+        mains = (spec_of("d" * 32), spec_of("e" * 32))
         await sim.table.controller.want(capsule_of(ONE, *inits, sidecar, *mains, auto_heal=True))
         await sim.table.until(lambda: sim.table.is_settled(ONE), 300)
         await asyncio.sleep(5)  # nobody is half-way through a look

@@ -87,6 +87,11 @@ def assignment_of(
     )
 
 
+def capsule_of(capsule: str, *members: ContainerSpec, **more: Any) -> Assignment:
+    """A capsule with one card, placed on the node."""
+    return replace(assignment_of(capsule, containers=members, **more), whole=Resources(4.0, 256))
+
+
 def altered(assignment: Assignment, **intent: Any) -> Assignment:
     """The same with another intent, one generation later."""
     newer = replace(assignment.intent, generation=assignment.intent.generation + 1, **intent)

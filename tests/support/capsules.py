@@ -1,28 +1,19 @@
-"""Templates of capsules, and capsules in a world whose node is moved by hand."""
+"""Capsules that are asked for at the API, in a world whose node is moved by hand."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
-from krater.model.workload import Desired
+from krater.model.member import Role
+from krater.model.network import Nic
+from krater.model.workload import ContainerSpec, Desired
 from krater.store.interfaces import EVERYBODY, Tx, Workload
 from tests.support.api import NODE, World
+from tests.support.templates import Json, template
 
-Json = dict[str, Any]
 URL = "/v1/capsules"
-
-
-def member(name: str | None = None, **changes: Any) -> Json:
-    """A container of a template that is right, but for what is given."""
-    named = {} if name is None else {"name": name}
-    return {"image": "busybox", "resources": {"requests": {"cpu": 0.1, "memory": 64}}, **named, **changes}
-
-
-def template(*containers: Json, name: str | None = "web", metadata: Json | None = None, **spec: Any) -> Json:
-    """A template that is right, but for what is given."""
-    own = {} if name is None else {"name": name}
-    members = list(containers) or [member()]
-    return {"kind": "capsule", "metadata": {**own, **(metadata or {})}, "spec": {"containers": members, **spec}}
+_STATES = {Desired.RUNNING: ContainerState.RUNNING, Desired.PAUSED: ContainerState.PAUSED}
 
 
 async def post(world: World, template: Any, **more: Any) -> Any:
@@ -57,35 +48,55 @@ async def stored(world: World, ident: str) -> Workload:
     return await world.store.read(lambda tx: tx.workloads.get(EVERYBODY, ident, None))
 
 
-async def settle(world: World, id: str, *, failure: str | None = None, **members: Json) -> Workload:
-    """The node has done what was asked of all members; or something else, by member and field of ObservedContainer."""
+async def settle(
+    world: World,
+    id: str,
+    *,
+    settled: bool = True,
+    failure: str | None = None,
+    failed: str | None = None,
+    nics: tuple[Nic, ...] = (),
+    **members: Json,
+) -> Workload:
+    """The node has done what was asked of all members; or something else, by member and field of ObservedContainer.
+
+    `missing=True` among these says that it has not been made. `failed` is the name of a member.
+    """
     workload = await stored(world, id)
-    intent = workload.intent
-    state = ContainerState.RUNNING if intent.desired is Desired.RUNNING else ContainerState.EXITED
+    intent, ids = workload.intent, {one.name: one.id for one in workload.spec.containers}
     seen = []
     for one in workload.spec.containers:
-        as_asked = state if one.role != "init" else ContainerState.EXITED
-        ended = as_asked is ContainerState.EXITED
-        found = ObservedContainer(
-            one.id,
-            intent.rebuild,
-            as_asked,
-            run=intent.of(one.id).run,
-            exit_code=0 if ended else None,
-            started_at=world.clock(),
-            finished_at=world.clock() if ended else None,
-        )
-        seen.append(replace(found, **members.get(one.name, {})))
-    observed = Observed(intent.generation, tuple(seen), settled=True, failure=failure)
+        told = dict(members.get(one.name, {}))
+        if not told.pop("missing", False):
+            seen.append(replace(_as_asked(workload, one, world.clock()), **told))
+    culprit = None if failed is None else ids[failed]
+    observed = Observed(intent.generation, tuple(seen), settled, failure, failed=culprit)
 
     def fold(tx: Tx) -> Workload:
         if workload.placement.node is None:
-            tx.workloads.place(workload.id, Placement(NODE, 1, generation=intent.generation))
-        for ident in (workload.id, *(one.id for one in workload.spec.containers)):
+            tx.workloads.place(workload.id, Placement(NODE, 1, nics, generation=intent.generation))
+        for ident in (workload.id, *ids.values()):
             tx.actions.finish(ident, intent.generation, failure, world.clock())
         return tx.workloads.observe(workload.id, observed)
 
     return await world.store.write(fold)
+
+
+def _as_asked(workload: Workload, member: ContainerSpec, now: datetime) -> ObservedContainer:
+    intent = workload.intent.of(member.id)
+    state = _STATES.get(intent.desired, ContainerState.EXITED)
+    if member.role is Role.INIT:
+        state = ContainerState.EXITED
+    ended = state is ContainerState.EXITED
+    return ObservedContainer(
+        member.id,
+        intent.rebuild,
+        state,
+        run=intent.run,
+        exit_code=0 if ended else None,
+        started_at=now,
+        finished_at=now if ended else None,
+    )
 
 
 async def running(world: World, *containers: Json, who: str = "ann", **more: Any) -> Json:

@@ -1,11 +1,10 @@
-"""Capsules put into the store of an API under test, and what their node reports of them: no controller, no agent."""
+"""Capsules that are put into the store of an API under test without asking it."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from krater.model.assignment import ContainerState, Observed, ObservedContainer, Placement
 from krater.model.member import Role
 from krater.model.network import Address, Nic
 from krater.model.workload import (
@@ -20,12 +19,12 @@ from krater.model.workload import (
     RestartPolicy,
     WorkloadSpec,
 )
-from krater.store.interfaces import Tx, Workload
-from tests.support.api import CALLERS, NODE, World
+from krater.store.interfaces import Workload
+from tests.support.api import CALLERS, World
+from tests.support.capsules import settle, stored
 
 SETUP, LOGGER, DB, WEB = "setup", "logger", "db", "web"
 NIC = Nic("port-c", "net-c", "fa:16:3e:00:00:0c", "eth0", (Address("10.100.0.12", 24, None, "subnet-c"),))
-_STATES = {Desired.RUNNING: ContainerState.RUNNING, Desired.PAUSED: ContainerState.PAUSED}
 
 
 def member(name: str, role: Role = Role.MAIN, **more: Any) -> ContainerSpec:
@@ -93,8 +92,7 @@ class StoredCapsule:
 
     async def row(self) -> Workload:
         """As it is stored."""
-        found = await self.world.store.read(lambda tx: tx.workloads.by_ids([self.id]))
-        return found[0]
+        return await stored(self.world, self.id)
 
     async def own(self, name: str) -> MemberIntent | None:
         """What is wanted of one member apart."""
@@ -109,42 +107,9 @@ class StoredCapsule:
     async def settle(
         self, *, settled: bool = True, failure: str | None = None, failed: str | None = None, **changes: dict[str, Any]
     ) -> Workload:
-        """The node has done what was asked; by name of a member, what else it says of that one.
-
-        `missing=True` among these says that it has not been made. `failed` is the name of a member.
-        """
-        row = await self.row()
-        seen = [
-            replace(self._seen(row, one), **{k: v for k, v in changes.get(one.name, {}).items() if k != "missing"})
-            for one in row.spec.containers
-            if not changes.get(one.name, {}).get("missing")
-        ]
-        culprit = None if failed is None else self.ids[failed]
-        observed = Observed(row.intent.generation, tuple(seen), settled, failure, failed=culprit)
-
-        def fold(tx: Tx) -> Workload:
-            if row.placement.node is None:
-                tx.workloads.place(self.id, Placement(NODE, 1, (NIC,), generation=row.intent.generation))
-            for id in (self.id, *self.ids.values()):
-                tx.actions.finish(id, row.intent.generation, failure, self.world.clock())
-            return tx.workloads.observe(self.id, observed)
-
-        return await self.world.store.write(fold)
-
-    def _seen(self, row: Workload, spec: ContainerSpec) -> ObservedContainer:
-        intent, now = row.intent.of(spec.id), self.world.clock()
-        state = _STATES.get(intent.desired, ContainerState.EXITED)
-        if spec.role is Role.INIT:
-            state = ContainerState.EXITED
-        ended = state is ContainerState.EXITED
-        return ObservedContainer(
-            spec.id,
-            intent.rebuild,
-            state,
-            run=intent.run,
-            exit_code=0 if ended else None,
-            started_at=now,
-            finished_at=now if ended else None,
+        """The node has done what was asked, or something else: see `capsules.settle`."""
+        return await settle(
+            self.world, self.id, settled=settled, failure=failure, failed=failed, nics=(NIC,), **changes
         )
 
     async def call(self, name: str, method: str = "GET", path: str = "", **more: Any) -> Any:

@@ -11,8 +11,7 @@ from krater.errors import Permanent, Temporary
 from krater.model.assignment import Assignment
 from krater.model.member import Condition, Dependency, Role
 from krater.model.workload import Desired, MemberIntent, RestartName, RestartPolicy
-from tests.support.agent import Table, altered, assignment_of
-from tests.support.crews import capsule_of, member_of
+from tests.support.agent import Table, altered, assignment_of, capsule_of, spec_of
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
@@ -23,11 +22,11 @@ ALWAYS = RestartPolicy(RestartName.ALWAYS)
 
 def init(name: str, *command: str, **more: Any) -> Any:
     policy = more.pop("restart", RestartPolicy(RestartName.ON_FAILURE, 10))
-    return member_of(name, *command, role=Role.INIT, restart=policy, **more)
+    return spec_of(name, *command, role=Role.INIT, restart=policy, **more)
 
 
 def sidecar(name: str, *command: str) -> Any:
-    return member_of(name, *command, role=Role.SIDECAR, restart=ALWAYS)
+    return spec_of(name, *command, role=Role.SIDECAR, restart=ALWAYS)
 
 
 def begun(table: Table) -> list[str]:
@@ -36,8 +35,8 @@ def begun(table: Table) -> list[str]:
 
 
 async def test_members_begin_in_their_turn_and_the_capsule_comes_to_rest() -> None:
-    web = replace(member_of(WEB), depends_on=(Dependency(DB, Condition.STARTED),))
-    specs = (init(ONE, "exit-after", "3"), sidecar(LOG), init(TWO, "exit", "0"), member_of(DB), web)
+    web = replace(spec_of(WEB), depends_on=(Dependency(DB, Condition.STARTED),))
+    specs = (init(ONE, "exit-after", "3"), sidecar(LOG), init(TWO, "exit", "0"), spec_of(DB), web)
     async with Table() as table:
         await table.controller.want(capsule_of(CAPSULE, *specs))
         await asyncio.sleep(2)
@@ -50,7 +49,7 @@ async def test_members_begin_in_their_turn_and_the_capsule_comes_to_rest() -> No
 
 async def test_a_batch_ends_and_its_sidecar_and_network_after_it() -> None:
     async with Table() as table:
-        await table.controller.want(capsule_of(CAPSULE, sidecar(LOG), member_of(DB, "exit-after", "5", "0")))
+        await table.controller.want(capsule_of(CAPSULE, sidecar(LOG), spec_of(DB, "exit-after", "5", "0")))
         await asyncio.sleep(6)
         report = await table.settled(CAPSULE)
         assert [one.state for one in report.containers] == ["exited", "exited"]
@@ -62,7 +61,7 @@ async def test_a_batch_ends_and_its_sidecar_and_network_after_it() -> None:
 async def test_an_init_container_is_tried_again_and_then_dooms_the_rest() -> None:
     async with Table(AgentSettings(restart_base=1, restart_cap=2)) as table:
         policy = RestartPolicy(RestartName.ON_FAILURE, 3)
-        await table.controller.want(capsule_of(CAPSULE, init(ONE, "exit", "4", restart=policy), member_of(WEB)))
+        await table.controller.want(capsule_of(CAPSULE, init(ONE, "exit", "4", restart=policy), spec_of(WEB)))
         report = await table.settled(CAPSULE)
         assert begun(table) == [ONE] * 4
         assert report.failed == ONE
@@ -74,7 +73,7 @@ async def test_an_init_container_is_tried_again_and_then_dooms_the_rest() -> Non
 async def test_a_pull_that_fails_begins_nothing_and_names_its_member_even_beside_slower_ones() -> None:
     async with Table() as table:
         table.world.images.seconds = 30
-        specs = (member_of(DB), member_of(WEB, image="nowhere/nothing"), member_of(ONE, image="nginx"))
+        specs = (spec_of(DB), spec_of(WEB, image="nowhere/nothing"), spec_of(ONE, image="nginx"))
         await table.controller.want(capsule_of(CAPSULE, *specs))
         report = await table.settled(CAPSULE)
         assert (report.failed, report.failure) == (WEB, "There is no image nowhere/nothing in its registry.")
@@ -92,7 +91,7 @@ async def test_of_two_failures_at_once_the_final_one_is_told_with_its_own_member
             raise Temporary("later")
 
     table.start(fail)
-    await table.controller.want(capsule_of(CAPSULE, member_of(DB), member_of(WEB)))
+    await table.controller.want(capsule_of(CAPSULE, spec_of(DB), spec_of(WEB)))
     report = await table.settled(CAPSULE)
     assert (report.failed, report.failure) == (DB, "never")
     await table.stop()
@@ -101,7 +100,7 @@ async def test_of_two_failures_at_once_the_final_one_is_told_with_its_own_member
 async def test_trouble_names_its_member() -> None:
     table = Table()
     table.start(lambda moment, effect, subject: _refuse(effect == "create" and subject == WEB))
-    await table.controller.want(capsule_of(CAPSULE, member_of(DB), member_of(WEB)))
+    await table.controller.want(capsule_of(CAPSULE, spec_of(DB), spec_of(WEB)))
     await asyncio.sleep(5)
     report = table.report(CAPSULE)
     assert report is not None
@@ -116,7 +115,7 @@ async def test_a_pull_names_its_member_while_it_goes_on_and_when_it_failed() -> 
     )
     table.world.images.add("alpine")
     table.world.images.seconds = 100
-    await table.controller.want(capsule_of(CAPSULE, member_of(DB), member_of(WEB, image="nginx")))
+    await table.controller.want(capsule_of(CAPSULE, spec_of(DB), spec_of(WEB, image="nginx")))
     await asyncio.sleep(50)
     report = table.report(CAPSULE)
     assert report is not None
@@ -134,7 +133,7 @@ def _refuse(is_so: bool) -> None:
 
 
 async def test_a_start_that_fails_leaves_the_others_running_and_restarting() -> None:
-    specs = (member_of(DB, "exit-after", "5", "1"), member_of(WEB, "fail-start"))
+    specs = (spec_of(DB, "exit-after", "5", "1"), spec_of(WEB, "fail-start"))
     async with Table(AgentSettings(restart_base=1)) as table:
         await table.controller.want(capsule_of(CAPSULE, *specs, restart=ALWAYS))
         await asyncio.sleep(30)
@@ -147,7 +146,7 @@ async def test_a_start_that_fails_leaves_the_others_running_and_restarting() -> 
 
 async def test_one_member_is_stopped_started_and_paused_alone() -> None:
     async with Table() as table:
-        wanted = capsule_of(CAPSULE, member_of(DB), member_of(WEB))
+        wanted = capsule_of(CAPSULE, spec_of(DB), spec_of(WEB))
         await table.controller.want(wanted)
         await table.settled(CAPSULE)
         for own, state, starts in (
@@ -166,7 +165,7 @@ async def test_one_member_is_stopped_started_and_paused_alone() -> None:
 async def test_an_agent_that_died_runs_no_init_container_again() -> None:
     table = Table()
     table.start()
-    await table.controller.want(capsule_of(CAPSULE, init(ONE, "exit", "0"), member_of(WEB)))
+    await table.controller.want(capsule_of(CAPSULE, init(ONE, "exit", "0"), spec_of(WEB)))
     await table.settled(CAPSULE)
     await table.stop()
     table.start()
@@ -179,7 +178,7 @@ async def test_an_agent_that_died_runs_no_init_container_again() -> None:
 async def test_lost_files_are_made_anew_with_auto_heal_and_told_without(heals: bool) -> None:
     table = Table()
     table.start()
-    await table.controller.want(capsule_of(CAPSULE, init(ONE, "exit", "0"), member_of(WEB), auto_heal=heals))
+    await table.controller.want(capsule_of(CAPSULE, init(ONE, "exit", "0"), spec_of(WEB), auto_heal=heals))
     await table.settled(CAPSULE)
     await table.stop()
     table.world.containers.clear()
@@ -195,7 +194,7 @@ async def test_lost_files_are_made_anew_with_auto_heal_and_told_without(heals: b
 
 
 def stubborn(*more: Any) -> Assignment:
-    return capsule_of(CAPSULE, member_of(DB, "ignore-term"), *more, restart=ALWAYS)
+    return capsule_of(CAPSULE, spec_of(DB, "ignore-term"), *more, restart=ALWAYS)
 
 
 async def seconds_to_end(table: Table, wanted: Assignment, container: str) -> float:
@@ -223,7 +222,7 @@ async def test_a_capsule_that_pulls_many_images_gives_up_one_place_and_not_many(
         table.world.images.seconds = 60
         for number, capsule in enumerate((CAPSULE, OTHER)):
             members = (f"{letter}{number}" * 16 for letter in "abcd")
-            await table.controller.want(capsule_of(capsule, *(member_of(name) for name in members)))
+            await table.controller.want(capsule_of(capsule, *(spec_of(name) for name in members)))
         await asyncio.sleep(5)
         assert table.agent is not None
         reconciler = table.agent._reconciler
@@ -235,7 +234,7 @@ async def test_a_capsule_that_pulls_many_images_gives_up_one_place_and_not_many(
 
 async def test_while_one_takes_its_time_to_end_the_others_restart() -> None:
     async with Table(AgentSettings(restart_base=1, restart_cap=2, restart_reset=1000)) as table:
-        wanted = stubborn(member_of(WEB, "exit-after", "60", "1"))
+        wanted = stubborn(spec_of(WEB, "exit-after", "60", "1"))
         await table.controller.want(wanted)
         await table.settled(CAPSULE)
         asked_at = asyncio.get_running_loop().time()
@@ -252,7 +251,7 @@ async def test_while_one_takes_its_time_to_end_the_others_restart() -> None:
 
 async def test_whoever_is_wanted_again_is_not_killed_for_having_been_asked_to_end() -> None:
     async with Table() as table:
-        wanted = stubborn(member_of(WEB))
+        wanted = stubborn(spec_of(WEB))
         await table.controller.want(wanted)
         await table.settled(CAPSULE)
         await table.controller.want(altered(wanted, members={DB: MemberIntent(Desired.STOPPED, grace=100.0)}))
@@ -293,7 +292,7 @@ async def test_a_crash_gives_nobody_more_time_to_end(reached: int) -> None:
 
 async def test_a_removal_is_hurried_again_and_again_and_its_time_counts_from_when_it_began() -> None:
     async with Table() as table:
-        wanted = stubborn(member_of(WEB, "ignore-term"), member_of(LOG, "ignore-term"))
+        wanted = stubborn(spec_of(WEB, "ignore-term"), spec_of(LOG, "ignore-term"))
         await table.controller.want(wanted)
         await table.settled(CAPSULE)
         wanted = altered(wanted, desired=Desired.REMOVED, grace=7200.0)
@@ -313,7 +312,7 @@ async def test_a_removal_is_hurried_again_and_again_and_its_time_counts_from_whe
 async def test_many_members_that_end_at_once_come_to_rest() -> None:
     async with Table() as table:
         inits = [init(f"{number:02d}" * 16, "exit", "0") for number in range(20)]
-        await table.controller.want(capsule_of(CAPSULE, *inits, member_of(WEB)))
+        await table.controller.want(capsule_of(CAPSULE, *inits, spec_of(WEB)))
         await table.settled(CAPSULE, 10)
         assert begun(table) == [*(spec.id for spec in inits), WEB]
 
