@@ -12,10 +12,11 @@ import click
 from krater.cli.arguments import containers_argument, no_wait_option
 from krater.cli.connection import pass_client
 from krater.cli.progress import Progress
-from krater.cli.waiting import Wait, ask_each, last_of
+from krater.cli.waiting import Wait, ask_each
 from krater.cli.words import name_of, progress_words, trouble
 from krater.client import Client, is_settled
 from krater.client.answers import Container
+from krater.client.watching import last_of
 
 PATIENCE = 300.0
 
@@ -127,8 +128,7 @@ def settled(
     """Wait until nothing is being done to it; None when it is gone. After PATIENCE, what it is by then."""
     return last_of(
         client.containers.watch(container["uuid"], sleep=sleep),
-        progress,
-        until=is_settled,
-        words=lambda state: f"{name_of(state)}: {progress_words(state)}",
-        patience=PATIENCE,
+        is_settled,
+        PATIENCE,
+        lambda state: progress.say(f"{name_of(state)}: {progress_words(state)}"),
     )

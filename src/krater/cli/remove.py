@@ -6,10 +6,11 @@ from krater.cli.arguments import containers_argument, no_wait_option
 from krater.cli.connection import pass_client
 from krater.cli.lifecycle import settled
 from krater.cli.progress import Progress
-from krater.cli.waiting import Wait, ask_each, last_of, never
+from krater.cli.waiting import Wait, ask_each
 from krater.cli.words import name_of, progress_words
 from krater.client import Client, Conflict, NotAllowed, NotFound
 from krater.client.answers import Container
+from krater.client.watching import last_of, never
 
 PATIENCE = 120.0
 
@@ -69,10 +70,9 @@ def _remove_at_once(client: Client, uuid: str, name: str) -> None:
 def _wait(client: Client, container: Container, progress: Progress) -> str | None:
     last = last_of(
         client.containers.watch(container["uuid"]),
-        progress,
-        until=never,
-        words=lambda state: f"{state['name']}: {progress_words(state)}",
-        patience=PATIENCE,
+        never,
+        PATIENCE,
+        lambda state: progress.say(f"{state['name']}: {progress_words(state)}"),
     )
     return None if last is None else not_gone(container["name"], progress_words(last))
 

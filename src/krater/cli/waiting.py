@@ -1,15 +1,11 @@
 """Ask for something and wait until it is so: what all commands do that name several containers or capsules."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
 
 from krater.cli.progress import Progress
 from krater.cli.several import Several
-from krater.client import ApiError, NotFound
-
-State = TypeVar("State")
+from krater.client import ApiError
 
 Wait = Callable[[Progress], str | None]
 """Waits until nothing is being done, and says what is wrong then."""
@@ -40,28 +36,3 @@ def ask_each(
             else:
                 several.fails(wrong)
     return several.code
-
-
-def last_of(
-    states: Iterable[State],
-    progress: Progress,
-    *,
-    until: Callable[[State], bool],
-    words: Callable[[State], str],
-    patience: float,
-) -> State | None:
-    """The state that is waited for, or None when it is gone; after `patience` seconds, what it is by then."""
-    end = time.monotonic() + patience
-    try:
-        for state in states:
-            if until(state) or time.monotonic() > end:
-                return state
-            progress.say(words(state))
-    except NotFound:
-        pass
-    return None
-
-
-def never(_: object) -> bool:
-    """What is waited for is that it is gone."""
-    return False

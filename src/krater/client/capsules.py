@@ -10,7 +10,7 @@ from krater.client.errors import Conflict, NotAllowed, NotFound, NotSettled, Not
 from krater.client.naming import SLASH, beginning_so
 from krater.client.session import Params, Session, segment
 from krater.client.states import is_capsule_over, is_capsule_settled, is_id
-from krater.client.watching import watched
+from krater.client.watching import last_of, watched
 
 Actions = list[Action]  # `list` is a method below
 Members = list[Member]
@@ -124,19 +124,11 @@ class Capsules:
         One that has ended or failed is returned however long `running` would take; its status tells. None when it is
         gone. NotSettled after `timeout` seconds.
         """
-        end = time.monotonic() + timeout
-        try:
-            for state in self.watch(capsule):
-                if _is(until, state):
-                    return state
-                if time.monotonic() > end:
-                    words = (
-                        f"{state['status']}: {state['status_reason']}" if state["status_reason"] else state["status"]
-                    )
-                    raise NotSettled(f"{state['name'] or capsule} is not {until} after {timeout:g} seconds: {words}")
-        except NotFound:
-            pass
-        return None
+        last = last_of(self.watch(capsule), lambda state: _is(until, state), timeout)
+        if last is not None and not _is(until, last):
+            words = f"{last['status']}: {last['status_reason']}" if last["status_reason"] else last["status"]
+            raise NotSettled(f"{last['name'] or capsule} is not {until} after {timeout:g} seconds: {words}")
+        return last
 
     def _act(self, capsule: str, action: str, params: Params | None = None) -> None:
         self._session.post(f"{_path(capsule)}/{action}", params)

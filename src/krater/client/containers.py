@@ -14,7 +14,7 @@ from krater.client.following import Question, follow
 from krater.client.naming import SLASH, beginning_so
 from krater.client.session import Params, Session, segment
 from krater.client.states import is_id, is_over, is_settled
-from krater.client.watching import watched
+from krater.client.watching import last_of, never, watched
 
 Actions = list[Action]  # `list` is a method below
 Attachments = list[Attachment]
@@ -269,16 +269,11 @@ class Containers:
 
         None when it is gone. NotSettled after `timeout` seconds.
         """
-        end = time.monotonic() + timeout
-        try:
-            for state in self.watch(container):
-                if (until == "settled" and is_settled(state)) or (until == "over" and is_over(state)):
-                    return state
-                if time.monotonic() > end:
-                    raise NotSettled(f"{state['name']} is not {until} after {timeout:g} seconds: {state['status']}.")
-        except NotFound:
-            pass
-        return None
+        is_so = {"settled": is_settled, "over": is_over, "gone": never}[until]
+        last = last_of(self.watch(container), is_so, timeout)
+        if last is not None and not is_so(last):
+            raise NotSettled(f"{last['name']} is not {until} after {timeout:g} seconds: {last['status']}.")
+        return last
 
     def _act(self, container: str, action: str, params: Params | None = None) -> None:
         self._session.post(f"{_path(container)}/{action}", params)

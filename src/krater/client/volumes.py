@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import cast
 
 from krater.client.answers import Volume
-from krater.client.errors import NotFound, NotSettled
+from krater.client.errors import NotSettled
 from krater.client.session import Session, segment
-
-_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+from krater.client.watching import last_of, never, watched
 
 
 class Volumes:
@@ -37,19 +36,12 @@ class Volumes:
         """Remove one that no container uses, and its data. Answers at once; see `wait_gone`."""
         self._session.ask("DELETE", _path(volume))
 
-    def wait_gone(self, id: str, timeout: float = 60.0, sleep: Callable[[float], object] = time.sleep) -> None:
+    def wait_gone(self, id: str, timeout: float = 60.0, sleep: Callable[[float], None] = time.sleep) -> None:
         """Until a removed volume (by id) is gone. NotSettled when that takes longer."""
-        end, pause = time.monotonic() + timeout, _PAUSE
-        while True:
-            try:
-                seen = self.show(id)
-            except NotFound:
-                return
-            if time.monotonic() >= end:
-                why = f": {seen['status_reason']}" if seen["status_reason"] else ""
-                raise NotSettled(f"The volume {id} is not gone yet{why}.")
-            sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        last = last_of(watched(lambda: self.show(id), sleep), never, timeout)
+        if last is not None:
+            why = f": {last['status_reason']}" if last["status_reason"] else ""
+            raise NotSettled(f"The volume {id} is not gone yet{why}.")
 
 
 def _path(volume: str) -> str:

@@ -11,11 +11,12 @@ from krater.cli.capsules.words import name_of, trouble
 from krater.cli.connection import pass_client
 from krater.cli.lifecycle import PATIENCE, STARTED, STOPPED, timeout_option, wait_for
 from krater.cli.progress import Progress
-from krater.cli.waiting import Wait, ask_each, last_of
+from krater.cli.waiting import Wait, ask_each
 from krater.cli.words import name_of as member_name
 from krater.client import Client, is_capsule_settled
 from krater.client.capsule_answers import Capsule
 from krater.client.naming import SLASH
+from krater.client.watching import last_of
 
 
 @click.command()
@@ -103,10 +104,9 @@ def _settled(client: Client, capsule: Capsule, progress: Progress) -> Capsule | 
     """Wait until nothing is being done to it; None when it is gone. After grace and PATIENCE, what it is by then."""
     return last_of(
         client.capsules.watch(capsule["uuid"]),
-        progress,
-        until=is_capsule_settled,
-        words=_progress_words,
-        patience=PATIENCE + (capsule.get("grace") or 0),
+        is_capsule_settled,
+        PATIENCE + (capsule.get("grace") or 0),
+        lambda state: progress.say(_progress_words(state)),
     )
 
 

@@ -11,9 +11,10 @@ from krater.cli.capsules.words import name_of
 from krater.cli.connection import pass_client
 from krater.cli.progress import Progress
 from krater.cli.remove import PATIENCE, PLAIN, not_gone
-from krater.cli.waiting import Wait, ask_each, last_of, never
+from krater.cli.waiting import Wait, ask_each
 from krater.client import Client, Conflict, NotFound
 from krater.client.capsule_answers import Capsule, members_of
+from krater.client.watching import last_of, never
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -71,9 +72,8 @@ def _wait(client: Client, capsule: Capsule, timeout: int | None, progress: Progr
     grace = capsule.get("grace") or 0
     last = last_of(
         client.capsules.watch(capsule["uuid"]),
-        progress,
-        until=never,
-        words=lambda state: f"{name_of(state)}: being removed",
-        patience=PATIENCE + min(grace, grace if timeout is None else timeout) * len(members_of(capsule)),
+        never,
+        PATIENCE + min(grace, grace if timeout is None else timeout) * len(members_of(capsule)),
+        lambda state: progress.say(f"{name_of(state)}: being removed"),
     )
     return None if last is None else not_gone(name_of(capsule), last["status_reason"] or last["status"].lower())
