@@ -15,6 +15,8 @@ from krater.cli.waiting import Wait, ask_each
 from krater.cli.words import name_of as member_name
 from krater.client import Client, is_capsule_settled
 from krater.client.capsule_answers import Capsule
+from krater.client.capsules import Capsules
+from krater.client.containers import Containers
 from krater.client.naming import SLASH
 from krater.client.watching import last_of
 
@@ -60,23 +62,14 @@ class _Request:
         """The states that are meant."""
         return STOPPED if self.verb == "stop" else STARTED
 
-    def ask_capsule(self, client: Client, uuid: str) -> None:
-        """Ask it of a whole capsule."""
+    def ask(self, which: Capsules | Containers, uuid: str) -> None:
+        """Ask it of a whole capsule, or of a member."""
         if self.verb == "start":
-            client.capsules.start(uuid)
+            which.start(uuid)
         elif self.verb == "stop":
-            client.capsules.stop(uuid, timeout=self.timeout)
+            which.stop(uuid, timeout=self.timeout)
         else:
-            client.capsules.restart(uuid, timeout=self.timeout)
-
-    def ask_member(self, client: Client, uuid: str) -> None:
-        """Ask it of a member."""
-        if self.verb == "start":
-            client.containers.start(uuid)
-        elif self.verb == "stop":
-            client.containers.stop(uuid, timeout=self.timeout)
-        else:
-            client.containers.restart(uuid, timeout=self.timeout)
+            which.restart(uuid, timeout=self.timeout)
 
 
 def _each(client: Client, texts: Sequence[str], request: _Request, no_wait: bool) -> int:
@@ -87,10 +80,10 @@ def _ask(client: Client, text: str, request: _Request) -> tuple[str, Wait]:
     """Ask it of who is meant: what to call it, and how to wait for it."""
     if SLASH in text:
         member = client.capsules.find_member(text)
-        request.ask_member(client, member["uuid"])
+        request.ask(client.containers, member["uuid"])
         return member_name(member), lambda progress: wait_for(client, member, request.wanted, progress)
     capsule = client.capsules.find(text)
-    request.ask_capsule(client, capsule["uuid"])
+    request.ask(client.capsules, capsule["uuid"])
     return name_of(capsule), lambda progress: _wait_for_capsule(client, capsule, request, progress)
 
 
