@@ -214,8 +214,25 @@ class StandInBus:
         """Nothing to close."""
 
 
-class HookedVif(FakeVif):
-    """The fake network with a hook around every effect, as the fake engine has."""
+class Hooked:
+    """Something with a hook around its effects, as the fake engine has."""
+
+    _hook: Hook
+
+    async def _around(self, name: str, subject: str, doing: Coroutine[Any, Any, Made]) -> Made:
+        try:
+            await asyncio.sleep(0)
+            self._hook("before", name, subject)
+        except BaseException:
+            doing.close()
+            raise
+        made = await doing
+        self._hook("after", name, subject)
+        return made
+
+
+class HookedVif(Hooked, FakeVif):
+    """The fake network with a hook around every effect."""
 
     def __init__(self, world: FakeNetworkWorld, hook: Hook) -> None:
         super().__init__(world)
@@ -253,19 +270,8 @@ class HookedVif(FakeVif):
         """Hooked."""
         return await self._around("plugged", "", super().plugged())
 
-    async def _around(self, name: str, subject: str, doing: Coroutine[Any, Any, Made]) -> Made:
-        try:
-            await asyncio.sleep(0)
-            self._hook("before", name, subject)
-        except BaseException:
-            doing.close()
-            raise
-        made = await doing
-        self._hook("after", name, subject)
-        return made
 
-
-class HookedVolumes(FakeVolumeHost):
+class HookedVolumes(Hooked, FakeVolumeHost):
     """The fake volumes with a hook around every effect."""
 
     def __init__(self, world: FakeVolumeWorld, hook: Hook) -> None:
@@ -291,17 +297,6 @@ class HookedVolumes(FakeVolumeHost):
     async def discard(self, volume: str) -> None:
         """Hooked."""
         await self._around("discard", volume, super().discard(volume))
-
-    async def _around(self, name: str, subject: str, doing: Coroutine[Any, Any, Made]) -> Made:
-        try:
-            await asyncio.sleep(0)
-            self._hook("before", name, subject)
-        except BaseException:
-            doing.close()
-            raise
-        made = await doing
-        self._hook("after", name, subject)
-        return made
 
 
 class Table:

@@ -2,28 +2,16 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fake_api import Asked, FakeApi, capsule, fake_api, member, refusal
+from tests.support.fake_api import Asked, FakeApi, capsule, member, refusal
 from tests.support.terminal import Terminal
 
 WEB = "2026-01-31T12:00:01.1Z asked\n2026-01-31T12:00:03.0Z answered\n"
 DB = "2026-01-31T12:00:02.0Z query\n2026-01-31T12:00:02.5Z half a li"
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
 
 
 @pytest.fixture

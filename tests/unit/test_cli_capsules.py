@@ -2,27 +2,15 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fake_api import Asked, FakeApi, capsule, container, fake_api, member, refusal
+from tests.support.fake_api import Asked, FakeApi, capsule, container, member, refusal
 from tests.support.terminal import Terminal, start_krater
 
 TEMPLATE = "kind: capsule\nmetadata: {name: shop, labels: {day: 2026-01-31}}\nspec:\n  containers: [{image: busybox}]\n"
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
 
 
 @pytest.fixture

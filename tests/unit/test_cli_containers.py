@@ -1,26 +1,15 @@
 """Commands that look at containers, change their state and remove them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from krater.cli.commands import COMMANDS, LazyGroup
 from krater.cli.main import krater as root
-from tests.support.fake_api import Asked, FakeApi, container, fake_api, refusal
+from tests.support.fake_api import Asked, FakeApi, container, refusal
 from tests.support.terminal import Terminal
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
 
 
 @pytest.fixture

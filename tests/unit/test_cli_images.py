@@ -1,13 +1,12 @@
 """Images and hosts on the command line."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
 import pytest
 
 from krater.cli.images import matching
-from tests.support.fake_api import Asked, FakeApi, fake_api
+from tests.support.fake_api import Asked, FakeApi
 from tests.support.terminal import Terminal
 
 
@@ -25,16 +24,10 @@ IMAGES = [
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        api.answers["GET /v1/images"] = lambda _: (200, {"images": IMAGES, "next": None})
-        api.answers["GET /v1/hosts"] = lambda _: (200, {"hosts": [host("n1"), host("n2")], "next": None})
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
+def api(api: FakeApi) -> FakeApi:
+    api.answers["GET /v1/images"] = lambda _: (200, {"images": IMAGES, "next": None})
+    api.answers["GET /v1/hosts"] = lambda _: (200, {"hosts": [host("n1"), host("n2")], "next": None})
+    return api
 
 
 def host(name: str) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 import io
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fake_api import Asked, FakeApi, capsule, fake_api, member, refusal
+from tests.support.fake_api import Asked, FakeApi, capsule, member, refusal
 from tests.support.terminal import Terminal
 
 PODS = """
@@ -33,22 +32,15 @@ items:
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
+def api(api: FakeApi) -> FakeApi:
+    def make(asked: Asked) -> tuple[int, Any]:
+        name = asked.body["template"]["metadata"]["name"]
+        made = capsule(name, member("server"), uuid=f"{name}-id")
+        api.capsules.append(made)
+        return 202, made
 
-        def make(asked: Asked) -> tuple[int, Any]:
-            name = asked.body["template"]["metadata"]["name"]
-            made = capsule(name, member("server"), uuid=f"{name}-id")
-            api.capsules.append(made)
-            return 202, made
-
-        api.answers["POST /v1/capsules"] = make
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
+    api.answers["POST /v1/capsules"] = make
+    return api
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Images that are made here, on the command line."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fake_api import FakeApi, container, fake_api, refusal
+from tests.support.fake_api import FakeApi, container, refusal
 from tests.support.terminal import Terminal
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -22,18 +21,12 @@ def image(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as made:
-        made.containers.append(container("web"))
-        made.answers["GET /v1/own_images"] = lambda _: (200, {"images": [image()], "next": None})
-        made.answers[f"GET /own_images/{UUID}"] = lambda _: (200, image())
-        made.answers["GET /own_images/app"] = lambda _: (200, image())
-        yield made
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
+def api(api: FakeApi) -> FakeApi:
+    api.containers.append(container("web"))
+    api.answers["GET /v1/own_images"] = lambda _: (200, {"images": [image()], "next": None})
+    api.answers[f"GET /own_images/{UUID}"] = lambda _: (200, image())
+    api.answers["GET /own_images/app"] = lambda _: (200, image())
+    return api
 
 
 def test_commit_waits_until_the_image_is_there(api: FakeApi, krater: Terminal) -> None:

@@ -1,12 +1,11 @@
 """Registries and quotas on the command line."""
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.fake_api import FakeApi, fake_api
+from tests.support.fake_api import FakeApi
 from tests.support.terminal import Terminal
 
 ENTRY = {
@@ -23,25 +22,19 @@ USAGES = {name: {"limit": limit, "in_use": 1.5} for name, limit in LIMITS.items(
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        api.answers["POST /v1/registries"] = lambda _: (201, {"registry": ENTRY})
-        api.answers["GET /v1/registries"] = lambda _: (200, {"registries": [ENTRY], "next": None})
-        api.answers["GET /v1/registries/mine"] = lambda _: (200, {"registry": ENTRY})
-        api.answers["PATCH /v1/registries/mine"] = lambda _: (200, {"registry": ENTRY})
-        api.answers["DELETE /v1/registries/mine"] = lambda _: (204, None)
-        api.answers["GET /v1/quotas/~"] = lambda _: (200, USAGES)
-        api.answers["GET /v1/quotas/~/defaults"] = lambda _: (200, LIMITS)
-        api.answers["PUT /v1/quotas/kitchen"] = lambda _: (200, LIMITS)
-        api.answers["DELETE /v1/quotas/kitchen"] = lambda _: (200, None)
-        api.answers["GET /v1/quota_classes/default"] = lambda _: (200, LIMITS)
-        api.answers["PUT /v1/quota_classes/default"] = lambda _: (200, LIMITS)
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
+def api(api: FakeApi) -> FakeApi:
+    api.answers["POST /v1/registries"] = lambda _: (201, {"registry": ENTRY})
+    api.answers["GET /v1/registries"] = lambda _: (200, {"registries": [ENTRY], "next": None})
+    api.answers["GET /v1/registries/mine"] = lambda _: (200, {"registry": ENTRY})
+    api.answers["PATCH /v1/registries/mine"] = lambda _: (200, {"registry": ENTRY})
+    api.answers["DELETE /v1/registries/mine"] = lambda _: (204, None)
+    api.answers["GET /v1/quotas/~"] = lambda _: (200, USAGES)
+    api.answers["GET /v1/quotas/~/defaults"] = lambda _: (200, LIMITS)
+    api.answers["PUT /v1/quotas/kitchen"] = lambda _: (200, LIMITS)
+    api.answers["DELETE /v1/quotas/kitchen"] = lambda _: (200, None)
+    api.answers["GET /v1/quota_classes/default"] = lambda _: (200, LIMITS)
+    api.answers["PUT /v1/quota_classes/default"] = lambda _: (200, LIMITS)
+    return api
 
 
 def sent(api: FakeApi) -> Any:

@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from krater.cli.arguments import disk, memory, since
 from krater.cli.creation import wanted
-from tests.support.fake_api import Asked, FakeApi, container, fake_api, refusal
+from tests.support.fake_api import Asked, FakeApi, container, refusal
 from tests.support.terminal import Terminal, start_krater
 
 NOTHING: dict[str, Any] = dict.fromkeys(
@@ -34,15 +33,9 @@ ENDED = {"status": "Stopped", "status_detail": "Exited(3) 1 seconds ago "}
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        api.answers["GET /logs"] = lambda _: (200, "2026-01-31T12:00:01Z hello\n")
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
+def api(api: FakeApi) -> FakeApi:
+    api.answers["GET /logs"] = lambda _: (200, "2026-01-31T12:00:01Z hello\n")
+    return api
 
 
 def lives(api: FakeApi, *states: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import base64
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 import pytest
 
 from krater.cli.mounts import mounts
-from tests.support.fake_api import Asked, FakeApi, fake_api, refusal
+from tests.support.fake_api import Asked, FakeApi, refusal
 from tests.support.terminal import Terminal
 
 ID = "7c9f3a52-5b0e-4f0c-9a0e-3a1de27d0b8e"
@@ -24,16 +23,10 @@ def volume(name: str = "data", **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        api.answers["GET /v1/volumes"] = lambda _: (200, {"volumes": [volume(), volume("", status="in-use")]})
-        api.answers["POST /v1/volumes"] = lambda asked: (200, volume(asked.body["name"], size=asked.body["size"]))
-        yield api
-
-
-@pytest.fixture
-def krater(api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    return Terminal(api.url, capsys, monkeypatch)
+def api(api: FakeApi) -> FakeApi:
+    api.answers["GET /v1/volumes"] = lambda _: (200, {"volumes": [volume(), volume("", status="in-use")]})
+    api.answers["POST /v1/volumes"] = lambda asked: (200, volume(asked.body["name"], size=asked.body["size"]))
+    return api
 
 
 def test_a_volume_is_made_of_a_name_and_a_size(api: FakeApi, krater: Terminal) -> None:

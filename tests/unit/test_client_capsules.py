@@ -8,13 +8,7 @@ from typing import Any
 import pytest
 
 from krater.client import Client, Conflict, NotFound, NotSettled, NotThere, Unreachable, members_of
-from tests.support.fake_api import FakeApi, capsule, container, fake_api, member, refusal
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        yield api
+from tests.support.fake_api import FakeApi, capsule, container, member, refusal
 
 
 @pytest.fixture

@@ -24,13 +24,7 @@ from krater.client import (
     ServerFailed,
     Unreachable,
 )
-from tests.support.fake_api import FakeApi, container, fake_api, refusal
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with fake_api() as api:
-        yield api
+from tests.support.fake_api import FakeApi, container, refusal
 
 
 @pytest.fixture

@@ -18,19 +18,13 @@ from tests.support.probes import (
     health,
     probed,
     ready,
-    scripted,
     seen,
     starts,
 )
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("script")]
 
 TWO = "2" * 32
-
-
-@pytest.fixture(autouse=True)
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return scripted(monkeypatch)
 
 
 class Pages:

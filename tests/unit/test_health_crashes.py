@@ -17,18 +17,12 @@ from tests.support.probes import (
     health,
     probed,
     ready,
-    scripted,
     starts,
 )
 
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 TWO = "2" * 32
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return scripted(monkeypatch)
 
 
 async def test_a_crash_of_the_agent_ends_no_process_that_was_well(script: Script) -> None:

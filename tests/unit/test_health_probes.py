@@ -24,7 +24,6 @@ from tests.support.probes import (
     health,
     probed,
     ready,
-    scripted,
     seen,
     starts,
 )
@@ -32,11 +31,6 @@ from tests.support.probes import (
 pytestmark = [pytest.mark.looptime, pytest.mark.thorough]
 
 TWO = "2" * 32
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return scripted(monkeypatch)
 
 
 async def test_nobody_else_is_asked_before_startup_has_succeeded(script: Script) -> None:
