@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.asking import admin_of
-from tests.support.leftovers import leftovers
-from tests.support.live_capsules import Capsule, delete_all, member, mounts, new_volume, sidecar
+from tests.support.live_capsules import Capsule, clear, member, mounts, new_volume, sidecar
 from tests.support.server import Server, eventually, serving
 
 pytestmark = pytest.mark.live
@@ -29,8 +28,7 @@ def own() -> Iterator[Server]:
 def empty(own: Server) -> Iterator[None]:
     """Every test leaves nothing."""
     yield
-    delete_all(own)
-    eventually(lambda: not leftovers(own), what="nothing left over")
+    clear(own)
 
 
 def gone(pid: int) -> bool:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.leftovers import leftovers
-from tests.support.live_capsules import TALKS, Capsule, after, delete_all, member, mounts, new_volume, sidecar
+from tests.support.live_capsules import TALKS, Capsule, after, clear, member, mounts, new_volume, sidecar
 from tests.support.server import Server, eventually, serving
 
 pytestmark = pytest.mark.live
@@ -25,8 +24,7 @@ def own() -> Iterator[Server]:
 def empty(own: Server) -> Iterator[None]:
     """Every test leaves nothing."""
     yield
-    delete_all(own)
-    eventually(lambda: not leftovers(own), what="nothing left over")
+    clear(own)
 
 
 # Init containers ------------------------------------------------------------------------------------------------------

@@ -11,15 +11,14 @@ import pytest
 import yaml
 
 from tests.support.asking import admin_of
-from tests.support.containers import ends_up, remove_all, running
+from tests.support.containers import ends_up, running
 from tests.support.images import busybox_layer, configuration, oci_members
-from tests.support.leftovers import leftovers
 from tests.support.live_capsules import (
     SMALL,
     Capsule,
     Json,
     capsules,
-    delete_all,
+    clear,
     member,
     mounts,
     new_volume,
@@ -46,13 +45,7 @@ def own() -> Iterator[Server]:
 def empty(own: Server) -> Iterator[None]:
     """Every test leaves nothing: no process, mount, control group, card, address, volume, file or row."""
     yield
-    delete_all(own)
-    remove_all(own)
-    client = own.client()
-    for volume in client.volumes.list():
-        client.volumes.delete(volume["uuid"])
-    eventually(lambda: not client.volumes.list(), what="no volume")
-    eventually(lambda: not leftovers(own), what="nothing left over")
+    clear(own)
 
 
 # What members share ---------------------------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containers import remove_all, running
-from tests.support.leftovers import leftovers
-from tests.support.live_capsules import Capsule, delete_all
+from tests.support.containers import running
+from tests.support.live_capsules import Capsule, clear
 from tests.support.server import Server, eventually, serving
 
 pytestmark = pytest.mark.live
@@ -27,12 +26,7 @@ def own() -> Iterator[Server]:
 def nothing_left(own: Server) -> Iterator[None]:
     """Every example can be removed with nothing left of it."""
     yield
-    delete_all(own)
-    remove_all(own)
-    for volume in own.client().volumes.list():
-        own.client().volumes.delete(volume["uuid"])
-    eventually(lambda: not own.client().volumes.list(), what="no volume")
-    eventually(lambda: not leftovers(own), what="nothing left over")
+    clear(own)
 
 
 def created(server: Server, file: str) -> Capsule:

@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from krater.client import Conflict
 from tests.support.asking import Reply, admin_of
+from tests.support.containers import remove_all
+from tests.support.leftovers import leftovers
 from tests.support.server import Server, eventually
 
 Json = dict[str, Any]
@@ -222,6 +224,17 @@ def delete_all(server: Server) -> None:
         capsule.ask("DELETE", "?timeout=0")
     for capsule in there:
         capsule.gone()
+
+
+def clear(server: Server) -> None:
+    """Remove all capsules, containers and volumes, and wait until nothing is left of them."""
+    delete_all(server)
+    remove_all(server)
+    client = server.client()
+    for volume in client.volumes.list():
+        client.volumes.delete(volume["uuid"])
+    eventually(lambda: not client.volumes.list(), what="no volume")
+    eventually(lambda: not leftovers(server), what="nothing left over")
 
 
 def refused(server: Server, asked: Any, status: int = 400) -> str:
