@@ -11,10 +11,10 @@ import pytest
 from krater.agent.vif.native import NativeVif
 from krater.errors import Conflict, NotFound
 from krater.model.network import Nic
-from tests.support.networks import card, instance_name, is_root
+from tests.support.networks import card, instance_name
 from tests.support.reach import pings
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(not is_root(), reason="needs root")]
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture

@@ -333,7 +333,7 @@ async def test_a_grace_of_hours_ends_when_something_else_is_asked() -> None:
 
 async def test_a_network_namespace_that_lost_its_name_is_named_again_and_nobody_is_ended() -> None:
     async with Table() as table:
-        wanted = capsule_of(CAPSULE, sidecar(LOG), member_of(DB), member_of(WEB))
+        wanted = capsule_of(CAPSULE, sidecar(LOG), spec_of(DB), spec_of(WEB))
         await table.controller.want(wanted)
         await table.settled(CAPSULE)
         cards = dict(table.network.sandboxes.pop(CAPSULE))
