@@ -5,6 +5,7 @@ Waiting is what makes `krater stop web && krater rm web` work: the API only prom
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import click
@@ -49,7 +50,8 @@ def start(client: Client, containers: tuple[str, ...], no_wait: bool) -> int:
 @pass_client
 def stop(client: Client, containers: tuple[str, ...], timeout: int | None, no_wait: bool) -> int:
     """Stop containers: ask their processes to end, and kill them when they do not."""
-    return _each(client, containers, lambda uuid: client.containers.stop(uuid, timeout=timeout), STOPPED, no_wait)
+    act, grace = partial(client.containers.stop, timeout=timeout), timeout or 0
+    return _each(client, containers, act, STOPPED, no_wait, grace)
 
 
 @click.command()
@@ -59,7 +61,8 @@ def stop(client: Client, containers: tuple[str, ...], timeout: int | None, no_wa
 @pass_client
 def restart(client: Client, containers: tuple[str, ...], timeout: int | None, no_wait: bool) -> int:
     """Restart containers."""
-    return _each(client, containers, lambda uuid: client.containers.restart(uuid, timeout=timeout), STARTED, no_wait)
+    act, grace = partial(client.containers.restart, timeout=timeout), timeout or 0
+    return _each(client, containers, act, STARTED, no_wait, grace)
 
 
 @click.command()
@@ -105,30 +108,41 @@ def rebuild(client: Client, containers: tuple[str, ...], image: str | None, no_w
 
 
 def _each(
-    client: Client, texts: Sequence[str], act: Callable[[str], None], wanted: Sequence[str], no_wait: bool
+    client: Client,
+    texts: Sequence[str],
+    act: Callable[[str], None],
+    wanted: Sequence[str],
+    no_wait: bool,
+    grace: float = 0.0,
 ) -> int:
     def ask(text: str) -> tuple[str, Wait]:
         container = client.containers.find(text)
         act(container["uuid"])
-        return name_of(container), lambda progress: wait_for(client, container, wanted, progress)
+        return name_of(container), lambda progress: wait_for(client, container, wanted, progress, grace)
 
     return ask_each(texts, ask, no_wait=no_wait)
 
 
-def wait_for(client: Client, container: Container, wanted: Sequence[str], progress: Progress) -> str | None:
+def wait_for(
+    client: Client, container: Container, wanted: Sequence[str], progress: Progress, grace: float = 0.0
+) -> str | None:
     """Wait until nothing is being done to it; what is wrong when its state is none of those that are wanted."""
-    ended = settled(client, container, progress)
+    ended = settled(client, container, progress, grace)
     is_well = ended is not None and ended["status"] in wanted
     return None if is_well else trouble(ended, name_of(container))
 
 
 def settled(
-    client: Client, container: Container, progress: Progress, sleep: Callable[[float], None] = time.sleep
+    client: Client,
+    container: Container,
+    progress: Progress,
+    grace: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Container | None:
-    """Wait until nothing is being done to it; None when it is gone. After PATIENCE, what it is by then."""
+    """Wait until nothing is being done to it; None when it is gone. After `grace` and PATIENCE, what it is by then."""
     return last_of(
         client.containers.watch(container["uuid"], sleep=sleep),
         is_settled,
-        PATIENCE,
+        PATIENCE + grace,
         lambda state: progress.say(f"{name_of(state)}: {progress_words(state)}"),
     )

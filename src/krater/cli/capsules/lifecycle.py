@@ -14,7 +14,7 @@ from krater.cli.progress import Progress
 from krater.cli.waiting import Wait, ask_each
 from krater.cli.words import name_of as member_name
 from krater.client import Client, is_capsule_settled
-from krater.client.capsule_answers import Capsule
+from krater.client.capsule_answers import Capsule, members_of
 from krater.client.capsules import Capsules
 from krater.client.containers import Containers
 from krater.client.naming import SLASH
@@ -81,24 +81,27 @@ def _ask(client: Client, text: str, request: _Request) -> tuple[str, Wait]:
     if SLASH in text:
         member = client.capsules.find_member(text)
         request.ask(client.containers, member["uuid"])
-        return member_name(member), lambda progress: wait_for(client, member, request.wanted, progress)
+        grace = request.timeout or 0
+        return member_name(member), lambda progress: wait_for(client, member, request.wanted, progress, grace)
     capsule = client.capsules.find(text)
     request.ask(client.capsules, capsule["uuid"])
     return name_of(capsule), lambda progress: _wait_for_capsule(client, capsule, request, progress)
 
 
 def _wait_for_capsule(client: Client, capsule: Capsule, request: _Request, progress: Progress) -> str | None:
-    state = _settled(client, capsule, progress)
+    state = _settled(client, capsule, request.timeout, progress)
     is_well = state is not None and state["status"] in request.wanted
     return None if is_well else trouble(state, name_of(capsule))
 
 
-def _settled(client: Client, capsule: Capsule, progress: Progress) -> Capsule | None:
-    """Wait until nothing is being done to it; None when it is gone. After grace and PATIENCE, what it is by then."""
+def _settled(client: Client, capsule: Capsule, timeout: int | None, progress: Progress) -> Capsule | None:
+    """Wait until nothing is being done to it; None when it is gone. After the time that all its members have one after
+    the other, and PATIENCE, what it is by then."""
+    grace = (capsule.get("grace") or 0) if timeout is None else timeout
     return last_of(
         client.capsules.watch(capsule["uuid"]),
         is_capsule_settled,
-        PATIENCE + (capsule.get("grace") or 0),
+        PATIENCE + grace * len(members_of(capsule)),
         lambda state: progress.say(_progress_words(state)),
     )
 
