@@ -5,9 +5,12 @@ import sys
 
 def main() -> int:
     """Run the command line; its exit code."""
-    from krater.cli.main import main as run
+    try:
+        from krater.cli.main import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # while the program is still being read; all later ones are the command line's
+        return 130
 
 
 if __name__ == "__main__":
