@@ -50,13 +50,15 @@ def start_logging(*, debug: bool = False, quiet: bool = False, stream: Any = Non
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    foreign = [*shared, structlog.processors.format_exc_info]  # or a library's traceback is only an object's address
     handler = logging.StreamHandler(out)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=foreign))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING if quiet else logging.DEBUG if debug else logging.INFO)
     for chatty in ("alembic", "uvicorn.access", "asyncio", "oslo_policy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("oslo_policy._parser").setLevel(logging.CRITICAL)  # api/policies.py says it better, and once
 
 
 def _for_people() -> Any:
