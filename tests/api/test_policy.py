@@ -278,3 +278,20 @@ async def test_a_file_that_makes_no_sense_is_refused_at_start(tmp_path: Path, te
     with pytest.raises(Invalid, match=words):
         async with open_world(tmp_path, Settings(api=ApiSettings(policy_file=str(file)))):
             pass
+
+
+async def test_a_named_file_that_goes_away_takes_no_rule_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("krater.api.policies._LOOK_EVERY", 0.0)
+    file = tmp_path / "rules.yaml"
+    file.write_text('"container:get_all": "!"')
+    async with open_world(tmp_path, Settings(api=ApiSettings(policy_file=str(file)))) as world:
+        file.unlink()
+        assert (await world.call("GET", "/v1/containers")).status_code == 403
+        file.write_text("{}")
+        assert (await world.call("GET", "/v1/containers")).status_code == 200
+
+
+async def test_a_named_file_has_to_be_there_at_start(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="the policy file is not there"):
+        async with open_world(tmp_path, Settings(api=ApiSettings(policy_file=str(tmp_path / "rules.yaml")))):
+            pass

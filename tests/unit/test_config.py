@@ -54,6 +54,26 @@ def test_an_override_that_makes_no_sense_is_refused() -> None:
         load(None, {("api", "port"): "many"})
 
 
+def test_a_bad_value_in_the_file_is_not_blamed_on_an_override(tmp_path: Path) -> None:
+    path = written(tmp_path, "[api]\nport = 0x\n")
+    with pytest.raises(Invalid, match=r"krater.conf: \[api\] Value for option port is not valid"):
+        load(path, {("core", "directory"): "/srv"})
+
+
+@pytest.mark.parametrize(
+    ("section", "option"),
+    [("api", "policy_file"), ("registries", "ca_file"), ("registries", "certificates"), ("gateway", "tls_certificate")],
+)
+def test_a_file_that_is_named_has_to_be_there(tmp_path: Path, section: str, option: str) -> None:
+    with pytest.raises(Invalid, match=rf"\[{section}\] {option}: '.*nowhere': No such file"):
+        load(None, {(section, option): str(tmp_path / "nowhere")})
+
+
+def test_a_directory_is_no_policy_file(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"\[api\] policy_file: .* is not a file"):
+        load(None, {("api", "policy_file"): str(tmp_path)})
+
+
 def test_the_sample_is_a_valid_file_that_changes_nothing(tmp_path: Path) -> None:
     assert load(written(tmp_path, sample())) == load()
 

@@ -82,7 +82,8 @@ def make_app(
 
     Invalid when the operator's policy file cannot be understood.
     """
-    policies = Policies(Path(settings.api.policy_file or f"{settings.core.directory}/policy.yaml"))
+    named = settings.api.policy_file
+    policies = Policies(Path(named or f"{settings.core.directory}/policy.yaml"), required=bool(named))
     backing = Backing(
         settings=settings,
         store=store,

@@ -81,12 +81,13 @@ _Key = tuple[str, tuple[str, ...], str, str, str, str]
 class Policies:
     """The rules in force, and decisions by them."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """`path` is the operator's file, which need not exist (yet). Invalid when it cannot be understood."""
+    def __init__(self, path: Path | None = None, *, required: bool = False) -> None:
+        """`path` is the operator's file, which need not exist (yet) unless it is `required`. Invalid when it cannot
+        be understood."""
         conf = cfg.ConfigOpts()
         conf(args=[], default_config_files=[], default_config_dirs=[])
         self._enforcer = policy.Enforcer(conf, use_conf=False)
-        self._path = path
+        self._path, self._required = path, required
         self._seen: tuple[int, int] | None = None
         self._looked = 0.0
         self._kept: dict[_Key, bool] = {}
@@ -156,6 +157,8 @@ class Policies:
         return bool(self._enforcer.enforce(rule, {"project_id": project, "user_id": user}, creds))
 
     def _load(self, stamp: tuple[int, int] | None) -> None:
+        if stamp is None and self._required:  # its rules may forbid what the defaults allow
+            raise Invalid(f"{self._path}: the policy file is not there")
         rules = {**DEFAULTS, **(_read(self._path) if self._path is not None and stamp is not None else {})}
         checks = policy.Rules.from_dict(rules)
         _refuse_nonsense(rules, checks)

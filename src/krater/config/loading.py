@@ -5,7 +5,9 @@ bad values are refused with the reason: a typing mistake must never mean a silen
 """
 
 import configparser
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from ipaddress import ip_network
@@ -19,13 +21,21 @@ from krater.errors import Invalid
 from krater.model.image import parse_image
 from krater.model.node import parse_processors
 
+_PATHS = (
+    ("api", "policy_file", "file"),
+    ("gateway", "tls_certificate", "file"),
+    ("gateway", "tls_key", "file"),
+    ("registries", "default_password_file", "file"),
+    ("registries", "ca_file", "file"),
+    ("registries", "certificates", "directory"),
+)
+
 
 def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | None = None) -> Settings:
     """Read the settings: defaults, then the file at `path`, then `overrides` ((section, option) -> text).
 
     Raises Invalid with the file, section, option and reason. A `path` that is given must exist.
     """
-    source = str(path) if path is not None else "the command line"
     conf = cfg.ConfigOpts()
     for section, shape in SECTIONS.items():
         for entry in fields(shape):
@@ -33,15 +43,19 @@ def load(path: Path | None = None, overrides: Mapping[tuple[str, str], str] | No
     _refuse_unknown(path)
     try:
         conf(args=[], project="krater", default_config_files=[str(path)] if path else [], default_config_dirs=[])
-        for (section, option), text in (overrides or {}).items():
-            source = f"option {option} of [{_group(section) or 'DEFAULT'}]"
+    except cfg.Error as error:
+        raise Invalid(f"{path}: {_sentence(error)}") from error
+    settings = _read_all(conf, f"{path}: ")
+    for (section, option), text in (overrides or {}).items():
+        try:
             conf.set_override(option, text, group=_group(section))
-        settings = Settings(**{section: _read(conf, section, shape) for section, shape in SECTIONS.items()})
-    except (cfg.Error, ValueError) as error:
-        raise Invalid(f"{source}: {_sentence(error)}") from error
+        except (cfg.Error, ValueError) as error:
+            raise Invalid(f"option {option} of [{_group(section) or 'DEFAULT'}]: {_sentence(error)}") from error
+    settings = _read_all(conf, "") if overrides else settings
     _check_ranges(settings.network)
     _check_processors(settings.agent)
     _check_registries(settings)
+    _check_paths(settings)
     return settings
 
 
@@ -103,6 +117,17 @@ def _as_opt(entry: Any) -> cfg.Opt:
     return cfg.Opt(entry.name, type=kind, default=default, help=limits["text"])
 
 
+def _read_all(conf: cfg.ConfigOpts, source: str) -> Settings:
+    """`source` is where bad values come from, for whoever has to mend them."""
+    read = {}
+    for section, shape in SECTIONS.items():
+        try:
+            read[section] = _read(conf, section, shape)
+        except (cfg.Error, ValueError) as error:
+            raise Invalid(f"{source}[{_group(section) or 'DEFAULT'}] {_sentence(error)}") from error
+    return Settings(**read)
+
+
 def _read(conf: cfg.ConfigOpts, section: str, shape: type) -> Any:
     group = conf if section == "core" else conf[section]
     values = {}
@@ -156,6 +181,19 @@ def _check_processors(agent: AgentSettings) -> None:
         raise Invalid(
             f"[agent] dedicated_cpus: {agent.dedicated_cpus!r} is no set of processors, such as 2-3,6"
         ) from None
+
+
+def _check_paths(settings: Settings) -> None:
+    """Files that an operator names are there: a slip in the name of the policy must not mean that there is none."""
+    for section, option, kind in _PATHS:
+        text = getattr(getattr(settings, section), option)
+        try:
+            if text and stat.S_ISDIR(os.stat(text).st_mode) != (kind == "directory"):
+                raise Invalid(f"[{section}] {option}: {text} is not a {kind}")
+        except PermissionError:  # whoever only looks at the settings need not be the one who serves
+            continue
+        except (OSError, ValueError) as error:
+            raise Invalid(f"[{section}] {option}: {text!r}: {getattr(error, 'strerror', error)}") from error
 
 
 def _check_registries(settings: Settings) -> None:
