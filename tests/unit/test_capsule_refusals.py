@@ -103,6 +103,7 @@ REFUSED: list[tuple[Json, list[Json], str]] = [
     ),
     # the rest
     ({}, [{"image": "UPPER/Case"}], f"{PLACE}.image"),
+    ({}, [{"args": ["x" * 131_072]}], f"{PLACE}.command: no text in it may have more than 131071 bytes"),
     ({}, [{"env": {"A=B": "c"}}], f"{PLACE}.env: a name must not contain '='"),
     (
         {"terminationGracePeriodSeconds": 86401},

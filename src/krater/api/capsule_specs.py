@@ -15,7 +15,7 @@ from krater.api.capsule_probes import read_probe
 from krater.api.schemas.capsules import Amounts, CapsuleSpec, Member, MemberResources, Template
 from krater.api.schemas.decoding import CODE
 from krater.api.schemas.fields import truth
-from krater.api.specs import greek_name, read_cpu, read_image, read_memory, texts, words
+from krater.api.specs import greek_name, read_cpu, read_image, read_memory, startable, texts, words
 from krater.api.templates import is_sidecar, restart_name
 from krater.config import LimitSettings
 from krater.errors import Invalid
@@ -218,7 +218,7 @@ def _container(one: _Member, policy: str, requests: Requests, counted: Resources
     """One member as it will be stored, before anything is looked up."""
     asked = one.asked
     restart = {Role.MAIN: _RESTARTS[policy], Role.INIT: _INIT_RESTARTS[policy], Role.SIDECAR: _ALWAYS}
-    return ContainerSpec(
+    container = ContainerSpec(
         id=one.id,
         name=one.name,
         image=_image(one.place, asked.image),
@@ -239,6 +239,7 @@ def _container(one: _Member, policy: str, requests: Requests, counted: Resources
         readiness=read_probe(f"{one.place}.readinessProbe", asked.readiness_probe),
         startup=read_probe(f"{one.place}.startupProbe", asked.startup_probe),
     )
+    return startable(container, f"{one.place}.")
 
 
 def _image(place: str, name: str) -> str:

@@ -32,6 +32,8 @@ _GREEK = (
     *("nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
 )
 
+_LONGEST = 131_071  # bytes
+
 
 def default_name() -> str:
     """A name for a container whose user gave none, such as `omega-7-container`."""
@@ -116,6 +118,17 @@ def _environment(values: Mapping[str, str] | None) -> dict[str, str]:
         if "=" in key:
             raise Invalid("environment: a name must not contain '='", field="environment", code=CODE)
     return texts(values)
+
+
+def startable(container: ContainerSpec, place: str = "") -> ContainerSpec:
+    """The container, if no text of it is longer than what a kernel hands to a program (MAX_ARG_STRLEN)."""
+    handed = [("entrypoint", word) for word in container.entrypoint or ()]
+    handed += [("command", word) for word in container.command or ()]
+    handed += [("environment", f"{name}={value}") for name, value in container.environment.items()]
+    for field, text in handed:
+        if len(text) > _LONGEST // 4 and len(text.encode()) > _LONGEST:
+            raise Invalid(f"{place}{field}: no text in it may have more than {_LONGEST} bytes", field=field, code=CODE)
+    return container
 
 
 def read_restart(ask: RestartPolicyAsk | None) -> RestartPolicy | None:
@@ -206,7 +219,7 @@ def has_tty(ask: CreateBase, minor: int) -> bool:
 def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -> ContainerSpec:
     """The one container of the workload."""
     policy = ask.image_pull_policy
-    return ContainerSpec(
+    container = ContainerSpec(
         id=id,
         name=ask.name or default_name(),
         image=read_image(ask.image),
@@ -223,6 +236,7 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         pull_policy=PullPolicy(policy.lower()) if policy is not None else None,
         healthcheck=read_healthcheck(ask.healthcheck),
     )
+    return startable(container)
 
 
 def of_own_image(container: ContainerSpec, own: StoredImage) -> ContainerSpec:
