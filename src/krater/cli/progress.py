@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,9 @@ _PLAIN_FRAMES = "-\\|/"
 
 # What is over sooner than this is not worth a line: on a terminal it would flicker, in a log it would be noise.
 _TERMINAL_PATIENCE, _LOG_PATIENCE = 0.2, 2.0
+
+# A node that tries the same again and again goes to and fro between a few of these: each is told once.
+_REMEMBERED = 16
 
 
 def frames() -> str:
@@ -28,6 +32,7 @@ class Progress:
         self._text = ""
         self._text_since = self._begun
         self._printed = ""
+        self._told: deque[str] = deque(maxlen=_REMEMBERED)
         self._frame = 0
 
     def say(self, text: str) -> None:
@@ -39,8 +44,8 @@ class Progress:
         if self.is_terminal:
             if now - self._begun >= _TERMINAL_PATIENCE:
                 self._draw(f"{text}  {now - self._begun:.0f}s")
-        elif now - self._text_since >= _LOG_PATIENCE and text != self._printed:
-            self._printed = text
+        elif now - self._text_since >= _LOG_PATIENCE and text not in self._told:
+            self._told.append(text)
             print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
