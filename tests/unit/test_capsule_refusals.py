@@ -103,7 +103,13 @@ REFUSED: list[tuple[Json, list[Json], str]] = [
     ),
     # the rest
     ({}, [{"image": "UPPER/Case"}], f"{PLACE}.image"),
-    ({}, [{"args": ["x" * 131_072]}], f"{PLACE}.command: no text in it may have more than 131071 bytes"),
+    ({}, [{"args": ["x" * 65_536]}], f"{PLACE}.command: all of it together may have no more than 65535 bytes"),
+    ({}, [{"env": {"A": "x" * 65_535}}], f"{PLACE}.env: all of it together may have no more than 65535 bytes"),
+    (
+        {},
+        [{"livenessProbe": {"exec": {"command": ["x" * 65_536]}}}],
+        f"{PLACE}.livenessProbe.exec.command: all of it together may have no more than 65535 bytes",
+    ),
     ({}, [{"env": {"A=B": "c"}}], f"{PLACE}.env: a name must not contain '='"),
     (
         {"terminationGracePeriodSeconds": 86401},

@@ -17,7 +17,7 @@ def read_probe(place: str, probe: asked.Probe | None) -> Probe | None:
         return None
     http = probe.http_get
     return Probe(
-        command=(words(probe.exec.command) or ()) if probe.exec is not None else (),
+        command=(words(f"{place}.exec.command", probe.exec.command) or ()) if probe.exec is not None else (),
         http=None if http is None else _request(f"{place}.httpGet", http),
         port=None if probe.tcp_socket is None else _port(f"{place}.tcpSocket.port", probe.tcp_socket.port),
         delay=_seconds(f"{place}.initialDelaySeconds", probe.initial_delay_seconds, 0),

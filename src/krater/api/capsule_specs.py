@@ -15,7 +15,7 @@ from krater.api.capsule_probes import read_probe
 from krater.api.schemas.capsules import Amounts, CapsuleSpec, Member, MemberResources, Template
 from krater.api.schemas.decoding import CODE
 from krater.api.schemas.fields import truth
-from krater.api.specs import greek_name, read_cpu, read_image, read_memory, startable, texts, words
+from krater.api.specs import greek_name, read_cpu, read_image, read_memory, texts, words
 from krater.api.templates import is_sidecar, restart_name
 from krater.config import LimitSettings
 from krater.errors import Invalid
@@ -103,8 +103,8 @@ def read_capsule(id: str, template: Template, limits: LimitSettings, file_limit:
             availability_zone=template.availability_zone,
             exposed=_ports(members),
             whole=whole,
-            labels=texts(metadata.labels),
-            annotations=texts(metadata.annotations),
+            labels=texts("template.metadata.labels", metadata.labels),
+            annotations=texts("template.metadata.annotations", metadata.annotations),
             grace=_grace(spec, limits),
         ),
         members=asks,
@@ -218,13 +218,13 @@ def _container(one: _Member, policy: str, requests: Requests, counted: Resources
     """One member as it will be stored, before anything is looked up."""
     asked = one.asked
     restart = {Role.MAIN: _RESTARTS[policy], Role.INIT: _INIT_RESTARTS[policy], Role.SIDECAR: _ALWAYS}
-    container = ContainerSpec(
+    return ContainerSpec(
         id=one.id,
         name=one.name,
         image=_image(one.place, asked.image),
         resources=counted,
-        command=words((*(asked.command or ()), *(asked.args or ()))),
-        entrypoint=words(asked.entrypoint or ()),
+        command=words(f"{one.place}.command", (*(asked.command or ()), *(asked.args or ()))),
+        entrypoint=words(f"{one.place}.entrypoint", asked.entrypoint or ()),
         environment=_environment(one.place, asked.env or {}),
         workdir=asked.work_dir or None,
         interactive=truth(asked.stdin),
@@ -239,7 +239,6 @@ def _container(one: _Member, policy: str, requests: Requests, counted: Resources
         readiness=read_probe(f"{one.place}.readinessProbe", asked.readiness_probe),
         startup=read_probe(f"{one.place}.startupProbe", asked.startup_probe),
     )
-    return startable(container, f"{one.place}.")
 
 
 def _image(place: str, name: str) -> str:
@@ -252,7 +251,7 @@ def _image(place: str, name: str) -> str:
 def _environment(place: str, values: Mapping[str, str]) -> dict[str, str]:
     if any("=" in key for key in values):
         raise _wrong(f"{place}.env", "a name must not contain '='")
-    return dict(values)
+    return texts(f"{place}.env", values)
 
 
 def _ports(members: Sequence[_Member]) -> tuple[tuple[int, str], ...]:

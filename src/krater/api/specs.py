@@ -5,6 +5,7 @@ import random
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from msgspec import UNSET
 
@@ -32,7 +33,9 @@ _GREEK = (
     *("nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
 )
 
-_LONGEST = 131_071  # bytes
+# Bytes of one mapping or list of a container: everybody who lists containers gets them all. Zun's columns hold as much,
+# and a kernel hands no text of twice the length to a program.
+_MOST_TEXT = 65_535
 
 
 def default_name() -> str:
@@ -85,9 +88,9 @@ def read_image(name: str) -> str:
 def read_command(value: object) -> tuple[str, ...] | None:
     """A command: a list, or (at old versions) one string in a shell's quoting. An empty one is none."""
     if isinstance(value, str):
-        return words(split_words("command", value))
+        return words("command", split_words("command", value))
     if isinstance(value, list):
-        return words(value)
+        return words("command", value)
     return None
 
 
@@ -99,36 +102,35 @@ def split_words(field: str, text: str) -> list[str]:
         raise Invalid(f"{field}: cannot be split into words: {error}", field=field) from None
 
 
-def words(values: Iterable[Scalar]) -> tuple[str, ...] | None:
+def words(place: str, values: Iterable[Scalar]) -> tuple[str, ...] | None:
     """A list of words as texts. An empty one is none."""
-    return tuple(_text(value) for value in values) or None
+    found = tuple(_text(value) for value in values)
+    _refuse_more(place, found)
+    return found or None
 
 
 def _text(value: Scalar | None) -> str:
     return "" if value is None else str(value)
 
 
-def texts(values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
+def texts(place: str, values: Mapping[str, Scalar | None] | None) -> dict[str, str]:
     """Labels and the like, as texts."""
-    return {key: _text(value) for key, value in (values or {}).items()}
+    found = {key: _text(value) for key, value in (values or {}).items()}
+    _refuse_more(place, chain.from_iterable(found.items()))
+    return found
+
+
+def _refuse_more(place: str, values: Iterable[str]) -> None:
+    if sum(len(value.encode()) for value in values) > _MOST_TEXT:
+        reason = f"all of it together may have no more than {_MOST_TEXT} bytes"
+        raise Invalid(f"{place}: {reason}", field=place.partition(".")[0], code=CODE)
 
 
 def _environment(values: Mapping[str, str] | None) -> dict[str, str]:
     for key in values or {}:
         if "=" in key:
             raise Invalid("environment: a name must not contain '='", field="environment", code=CODE)
-    return texts(values)
-
-
-def startable(container: ContainerSpec, place: str = "") -> ContainerSpec:
-    """The container, if no text of it is longer than what a kernel hands to a program (MAX_ARG_STRLEN)."""
-    handed = [("entrypoint", word) for word in container.entrypoint or ()]
-    handed += [("command", word) for word in container.command or ()]
-    handed += [("environment", f"{name}={value}") for name, value in container.environment.items()]
-    for field, text in handed:
-        if len(text) > _LONGEST // 4 and len(text.encode()) > _LONGEST:
-            raise Invalid(f"{place}{field}: no text in it may have more than {_LONGEST} bytes", field=field, code=CODE)
-    return container
+    return texts("environment", values)
 
 
 def read_restart(ask: RestartPolicyAsk | None) -> RestartPolicy | None:
@@ -219,15 +221,15 @@ def has_tty(ask: CreateBase, minor: int) -> bool:
 def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -> ContainerSpec:
     """The one container of the workload."""
     policy = ask.image_pull_policy
-    container = ContainerSpec(
+    return ContainerSpec(
         id=id,
         name=ask.name or default_name(),
         image=read_image(ask.image),
         resources=resources,
         command=read_command(getattr(ask, "command", None)),
-        entrypoint=words(getattr(ask, "entrypoint", None) or ()),
+        entrypoint=words("entrypoint", getattr(ask, "entrypoint", None) or ()),
         environment=_environment(ask.environment),
-        labels=texts(ask.labels),
+        labels=texts("labels", ask.labels),
         workdir=ask.workdir or None,
         interactive=ask.interactive is not UNSET and truth(ask.interactive),
         tty=has_tty(ask, minor),
@@ -236,7 +238,6 @@ def container_spec(id: str, ask: CreateBase, resources: Resources, minor: int) -
         pull_policy=PullPolicy(policy.lower()) if policy is not None else None,
         healthcheck=read_healthcheck(ask.healthcheck),
     )
-    return startable(container)
 
 
 def of_own_image(container: ContainerSpec, own: StoredImage) -> ContainerSpec:
@@ -268,7 +269,7 @@ def workload_spec(
         nets=nets,
         runtime=ask.runtime or None,
         availability_zone=ask.availability_zone,
-        hints=texts(ask.hints),
+        hints=texts("hints", ask.hints),
         host=host if isinstance(host, str) else None,
         security_groups=groups,
         exposed=read_exposed(ask.exposed_ports),
