@@ -109,11 +109,23 @@ class TestActions:
             await store.write(lambda tx, id=id: tx.actions.finish(id, 1, None, LATER))  # type: ignore[misc]
         await store.write(lambda tx: tx.workloads.delete("w1"))
         assert len(await of(store, ANN, "w1")) == 2
-        assert await store.write(lambda tx: tx.actions.prune(LATER)) == 0
-        assert await store.write(lambda tx: tx.actions.prune(LATER + timedelta(seconds=1))) == 2
+        assert await store.write(lambda tx: tx.actions.prune(LATER, 100)) == 0
+        assert await store.write(lambda tx: tx.actions.prune(LATER + timedelta(seconds=1), 100)) == 2
         assert await of(store, ANN, "w1") == []
         assert len(await of(store, ANN, "w2")) == 1
         assert len(await of(store, ANN, "w3")) == 1
+
+    async def test_history_of_what_is_gone_is_bounded_for_each_project(self, store: Store) -> None:
+        await store.write(lambda tx: tx.workloads.add(workload("here")))
+        await started(store, action("here", "r0"), action("open", "r1"))
+        for number in range(2, 8):
+            await started(store, action(f"gone{number}", f"r{number}"))
+            await store.write(lambda tx, id=f"gone{number}": tx.actions.finish(id, 1, None, LATER))  # type: ignore[misc]
+        assert await store.write(lambda tx: tx.actions.prune(T0, 8)) == 0
+        assert await store.write(lambda tx: tx.actions.prune(T0, 3)) == 3
+        left = [id for id in ("here", "open", *(f"gone{n}" for n in range(2, 8))) if await of(store, ANN, id)]
+        assert left == ["here", "open", "gone5", "gone6", "gone7"]
+        assert await store.write(lambda tx: tx.actions.prune(T0, 3)) == 0
 
 
 def image(id: str, repo: str = "alpine", tag: str = "3", node: str = "node-1") -> Image:

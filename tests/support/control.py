@@ -158,9 +158,12 @@ class World:
         down_after = settings.controller.node_down_after
         self.watcher = Nodes(self.store, down_after, now, self.woken.append)
         self.endpoint = Endpoint(self.store, self.bus, self.watcher, now, self.woken.append)
-        keep = settings.controller.keep_actions
+        own = settings.controller
+        keep = own.keep_actions
         suspect = self.workloads.suspect
-        self.garbage = Garbage(self.store, self.networks, self.allocations, self.volumes, keep, keep, now, suspect)
+        self.garbage = Garbage(
+            self.store, self.networks, self.allocations, self.volumes, keep, own.project_actions, keep, now, suspect
+        )
 
     # The API's writes -------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class Garbage:
         allocations: Allocations,
         volumes: Volumes,
         keep_actions: float,
+        project_actions: int,
         keep_logs: float,
         now: Now,
         suspect: Suspect,
@@ -47,7 +48,7 @@ class Garbage:
         self._networks = networks
         self._allocations = allocations
         self._volumes = volumes
-        self._keep_actions = timedelta(seconds=keep_actions)
+        self._keep_actions, self._project_actions = timedelta(seconds=keep_actions), project_actions
         self._keep_logs = timedelta(seconds=keep_logs)
         self._now = now
         self._suspect = suspect
@@ -59,7 +60,7 @@ class Garbage:
         await self._mend_claims()
         await self._store.write(forget_on_lost_nodes)
         now = self._now()
-        await self._store.write(lambda tx: tx.actions.prune(now - self._keep_actions))
+        await self._store.write(lambda tx: tx.actions.prune(now - self._keep_actions, self._project_actions))
         await self._store.write(lambda tx: tx.departures.prune(now - self._keep_logs))
 
     async def _release_unowned(self) -> None:

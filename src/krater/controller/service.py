@@ -54,7 +54,7 @@ class Controller:
             resync_every=own.resync,
         )
         self._nodes = Nodes(store, own.node_down_after, now, self.reconciler.wake)
-        keep = own.keep_actions, settings.agent.keep_logs
+        keep = own.keep_actions, own.project_actions, settings.agent.keep_logs
         self._garbage = Garbage(store, networks, allocations, volumes, *keep, now, self._suspect)
         registries = settings.registries
         self._endpoint = Endpoint(store, bus, self._nodes, now, self.reconciler.wake, registries.default)

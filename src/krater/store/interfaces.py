@@ -159,8 +159,9 @@ class Actions(Protocol):
         """One with its events. NotFound."""
         ...
 
-    def prune(self, before: datetime) -> int:
-        """Forget those of workloads that are gone, finished before this moment. Returns how many."""
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget those of workloads that are gone: finished before this moment, or not among a project's `most` newest
+        ones. Returns how many."""
         ...
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, insert, select, update
 
 from krater.errors import NotFound
 from krater.model.assignment import StepEvent
@@ -119,10 +119,21 @@ class SqlActions:
         events = self._link.rows(_EVENTS, {"wanted": row.seq})
         return _decode(row, tuple(ActionEvent(*event) for event in events))
 
-    def prune(self, before: datetime) -> int:
-        """Forget those of workloads that are gone, finished before this moment."""
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget those of workloads that are gone: old ones, and of each project those beyond its `most` newest."""
+        forgotten = self._forget(t.c.finish_time < before)
+        count = func.count()
+        for project in self._link.rows(select(t.c.project_id).group_by(t.c.project_id).having(count > most)):
+            of_project = t.c.project_id == project[0]
+            newest = select(t.c.seq).where(of_project).order_by(t.c.seq.desc())
+            last = self._link.row(newest.offset(most).limit(1))
+            if last is not None:
+                forgotten += self._forget(of_project, t.c.seq <= last[0], t.c.finish_time.is_not(None))
+        return forgotten
+
+    def _forget(self, *which: ColumnElement[bool]) -> int:
         is_gone = [~exists(select(table.c.id).where(table.c.id == t.c.workload)) for table in (workloads, members)]
-        found = select(t.c.seq).where(t.c.finish_time < before, *is_gone).limit(_MOST)
+        found = select(t.c.seq).where(*which, *is_gone).order_by(t.c.seq).limit(_MOST)
         old = [row[0] for row in self._link.rows(found)]
         if old:
             self._link.run(delete(t).where(t.c.seq.in_(old)))
