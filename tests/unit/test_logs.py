@@ -291,12 +291,41 @@ def test_logs_of_the_gone_have_so_much_room_together_and_the_oldest_give_way(tmp
     for age, name in enumerate(("newest", "newer", "older")):
         path = Path(runtime.log_path(name))
         path.parent.mkdir()
-        path.write_bytes(b"x" * 400)
+        path.write_bytes(b"x" * 40_000)
         when = time.time() - 10 * age
         os.utime(path, (when, when))
         os.utime(path.parent, (when, when))
-    asyncio.run(LogKeeper(runtime, 4096, keep=500, room=1000).keep())
+    asyncio.run(LogKeeper(runtime, 1 << 20, keep=500, room=120_000).keep())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["newer", "newest"]
+
+
+def test_logs_without_a_line_take_room_too(tmp_path: Path) -> None:
+    runtime = FakeRuntime(FakeEngineWorld(logs=str(tmp_path)))
+    for number in range(50):
+        path = Path(runtime.log_path(f"gone{number}"))
+        path.parent.mkdir()
+        path.write_bytes(b"x" if number % 2 else b"")
+    asyncio.run(LogKeeper(runtime, 4096, keep=500, room=100_000).keep())
+    assert 0 < len(list(tmp_path.iterdir())) <= 100_000 // 8192
+
+
+def test_logs_at_rest_are_not_looked_at_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    runtime = FakeRuntime(FakeEngineWorld(logs=str(tmp_path)))
+    path_of = runtime.log_path
+    for name, age in (("gone", 100), ("going", 0)):
+        Path(path_of(name)).parent.mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    keeper = LogKeeper(runtime, 4096, keep=500, room=1 << 20)
+    asyncio.run(keeper.keep())
+
+    def log_path(container: str) -> str:
+        asked.append(container)
+        return path_of(container)
+
+    monkeypatch.setattr(runtime, "log_path", log_path)
+    asyncio.run(keeper.keep())
+    assert asked == ["going"]
 
 
 async def test_who_waits_is_answered_when_something_happens_to_the_container(log: Writer, tmp_path: Path) -> None:

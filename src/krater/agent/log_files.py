@@ -22,6 +22,7 @@ _MOST_FILES = 100
 _LONGEST_STAMP = 64
 _PRUNE_EVERY = 60.0
 _IN_USE = 60.0
+_DIRECTORY = 8192
 
 
 class Place(NamedTuple):
@@ -165,6 +166,7 @@ class LogKeeper:
         self._keep = keep
         self._room = room
         self._pruned_at = float("-inf")
+        self._at_rest: frozenset[str] = frozenset()
 
     async def keep(self) -> None:
         """One round."""
@@ -182,6 +184,8 @@ class LogKeeper:
         """Containers whose log is being written and has grown too large."""
         found = []
         for directory in self._directories():
+            if directory.name in self._at_rest:
+                continue
             try:
                 state = os.stat(self._engine.log_path(directory.name))
             except FileNotFoundError:
@@ -192,14 +196,17 @@ class LogKeeper:
 
     def _prune(self, here: set[str]) -> None:
         """Delete the logs of containers that are not here, and are not for long, or take too much room."""
-        oldest, room = time.time() - self._keep, self._room
+        now, room, at_rest = time.time(), self._room, set()
         kept = [
             (*_age_and_size(directory), directory) for directory in self._directories() if directory.name not in here
         ]
         for changed_at, size, directory in sorted(kept, key=lambda one: one[0], reverse=True):
             room -= size
-            if changed_at < oldest or room < 0:
+            if changed_at < now - self._keep or room < 0:
                 shutil.rmtree(directory, ignore_errors=True)
+            elif changed_at < now - _IN_USE:
+                at_rest.add(directory.name)
+        self._at_rest = frozenset(at_rest)
 
     def _directories(self) -> Iterator[os.DirEntry[str]]:
         try:
@@ -210,11 +217,12 @@ class LogKeeper:
 
 
 def _age_and_size(directory: os.DirEntry[str]) -> tuple[float, int]:
-    """When anything in it was written last, or its container was removed, and how many bytes it holds."""
-    times, size = [directory.stat().st_mtime], 0
+    """When anything in it was written last, or its container was removed, and how many bytes of the disk it takes: not
+    nothing when it is empty, or whoever makes and removes containers in a loop would leave any number of them."""
+    times, size = [directory.stat().st_mtime], _DIRECTORY
     with os.scandir(directory) as files:
         for file in files:
             found = file.stat(follow_symlinks=False)
             times.append(found.st_mtime)
-            size += found.st_size
+            size += max(found.st_size, 512 * found.st_blocks)
     return max(times), size
