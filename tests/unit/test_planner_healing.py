@@ -155,9 +155,10 @@ def test_start_and_rebuild_make_anew_what_vanished(intent: dict[str, Any]) -> No
     assert found.failure is None
 
 
-def test_a_lost_container_can_be_deleted() -> None:
-    found = planned(altered(assignment_of(ONE), desired=Desired.REMOVED), made={ONE: MADE})
-    assert names(found) == ["remove_sandbox"]
+def test_a_lost_container_can_be_deleted_with_what_is_left_of_it() -> None:
+    wanted = altered(assignment_of(ONE), desired=Desired.REMOVED)
+    assert names(planned(wanted, made={ONE: MADE})) == ["remove", "remove_sandbox"]
+    assert names(planned(wanted, made={ONE: MADE}, swept=frozenset({ONE}))) == ["remove_sandbox"]
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,8 @@ def remembered(
     memory: Memory, assignment: Assignment | None, world: ObservedWorkload, done: Plan | None = None
 ) -> Memory:
     """What the agent knows after a look, and after a plan that was followed to its end."""
-    if assignment is None:
-        return memory
-    made = {**memory.made, **{name: made_of(assignment, c) for name, c in world.containers.items()}}
+    here = {} if assignment is None else {name: made_of(assignment, c) for name, c in world.containers.items()}
+    made = {**memory.made, **here}
     removed = {step.container for step in (done.steps if done else ()) if isinstance(step, Remove)}
     return replace(memory, made=made, swept=(memory.swept | removed) - world.containers.keys())
 

@@ -68,7 +68,7 @@ def plan(
 ) -> Plan:
     """The steps from what is to what should be. Nothing assigned means that nothing should be."""
     if assignment is None or assignment.intent.desired is Desired.REMOVED:
-        return _plan_removal(assignment, seen)
+        return _plan_removal(assignment, seen, memory)
     charted = courses(assignment, seen, now, backoff, memory)
     steps = _steps(assignment, seen, charted)
     waits = [c.wait for c in charted if c.wait is not None]
@@ -119,13 +119,17 @@ def _before_slow_stops(charted: list[Course]) -> list[Step]:
     return steps
 
 
-def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload) -> Plan:
-    """Everything goes: the processes gently if there is a grace, and the network after them."""
+def _plan_removal(assignment: Assignment | None, seen: ObservedWorkload, memory: Memory) -> Plan:
+    """Everything goes: the processes gently if there is a grace, and the network after them.
+
+    Of a container that was here and is not seen, a process may be left: whoever wiped its files did not end it.
+    """
     grace = 0.0 if assignment is None else assignment.intent.grace
     order = {} if assignment is None else {spec.id: place for place, spec in enumerate(assignment.containers)}
     last_first = sorted(seen.containers.values(), key=lambda c: order.get(c.id, len(order)), reverse=True)
     stops = tuple(Stop(c.id, grace) for c in last_first if grace > 0 and c.state in ALIVE)
-    steps = (*stops, *(Remove(c.id) for c in last_first), *_rest(seen))
+    unseen = [id for id in memory.made if id not in seen.containers and id not in memory.swept]
+    steps = (*stops, *(Remove(id) for id in (*(c.id for c in last_first), *unseen)), *_rest(seen))
     return Plan(steps=steps, stops=stops, settled=not steps, gone=not steps)
 
 
