@@ -264,6 +264,16 @@ class TestDepartures:
         with pytest.raises(NotFound):
             await store.read(lambda tx: tx.departures.get(ANN, "a", LATER))
         assert (await store.read(lambda tx: tx.departures.get(ANN, "web", LATER))).id == "b"
-        assert await store.write(lambda tx: tx.departures.prune(LATER)) == 1
+        assert await store.write(lambda tx: tx.departures.prune(LATER, 100)) == 1
         with pytest.raises(NotFound):
             await store.read(lambda tx: tx.departures.get(ANN, "a", T0))
+
+    async def test_of_each_project_the_latest_are_kept(self, store: Store) -> None:
+        await self.left(store, *(departure(id, after=after) for after, id in enumerate("abcd")))
+        assert await store.write(lambda tx: tx.departures.prune(T0, 4)) == 0
+        assert await store.write(lambda tx: tx.departures.prune(T0, 2)) == 2
+        for id in "cd":
+            assert (await store.read(lambda tx, id=id: tx.departures.get(ANN, id, T0))).id == id  # type: ignore[misc]
+        for id in "ab":
+            with pytest.raises(NotFound):
+                await store.read(lambda tx, id=id: tx.departures.get(ANN, id, T0))  # type: ignore[misc]

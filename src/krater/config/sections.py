@@ -189,7 +189,9 @@ class ControllerSettings:
     node_down_after: float = _option(60.0, "Seconds without a report after which a node counts as down.", min=1)
     resync: float = _option(30.0, "Seconds between looks at everything unfinished.", min=0.1)
     keep_actions: float = _option(30 * 86400.0, "Seconds the history of a removed container is kept.", min=0)
-    project_actions: int = _option(20_000, "Actions in the history of each project's removed containers.", min=0)
+    project_actions: int = _option(
+        20_000, "Actions, and names, of each project's removed containers that are kept.", min=0
+    )
     concurrency: int = _option(32, "Workloads worked on at once.", min=1)
 
 

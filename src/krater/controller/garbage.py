@@ -61,7 +61,7 @@ class Garbage:
         await self._store.write(forget_on_lost_nodes)
         now = self._now()
         await self._store.write(lambda tx: tx.actions.prune(now - self._keep_actions, self._project_actions))
-        await self._store.write(lambda tx: tx.departures.prune(now - self._keep_logs))
+        await self._store.write(lambda tx: tx.departures.prune(now - self._keep_logs, self._project_actions))
 
     async def _release_unowned(self) -> None:
         # Owners first: a workload's row is older than what it holds, so one that is missing now is gone.

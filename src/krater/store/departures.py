@@ -30,6 +30,6 @@ class Departures(Protocol):
         """One that went at `since` or later: by id, else by name. NotFound; Conflict when several had the name."""
         ...
 
-    def prune(self, before: datetime) -> int:
-        """Forget those that went before this moment. Returns how many."""
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget those that went before this moment, or are not among a project's `most` latest. Returns how many."""
         ...

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select
 
 from krater.errors import Conflict, NotFound
 from krater.store.departures import Departure
@@ -51,9 +51,20 @@ class SqlDepartures:
                 return Departure(*rows[0])
         raise NotFound(f"No container {ident} is gone whose log is kept.")
 
-    def prune(self, before: datetime) -> int:
-        """Forget the old ones."""
-        old = [row[0] for row in self._link.rows(select(t.c.id).where(t.c.gone_at < before).limit(_MOST))]
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget the old ones, and of each project those beyond its `most` latest."""
+        forgotten = self._forget(t.c.gone_at < before)
+        crowded = select(t.c.project_id).group_by(t.c.project_id).having(func.count() > most)
+        for project in self._link.rows(crowded):
+            of_project = t.c.project_id == project[0]
+            latest = select(t.c.gone_at).where(of_project).order_by(t.c.gone_at.desc())
+            last = self._link.row(latest.offset(most).limit(1))
+            if last is not None:
+                forgotten += self._forget(of_project, t.c.gone_at <= last[0])
+        return forgotten
+
+    def _forget(self, *which: ColumnElement[bool]) -> int:
+        old = [row[0] for row in self._link.rows(select(t.c.id).where(*which).order_by(t.c.gone_at).limit(_MOST))]
         if old:
             self._link.run(delete(t).where(t.c.id.in_(old)))
         return len(old)
