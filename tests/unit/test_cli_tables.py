@@ -106,5 +106,6 @@ def test_trouble_is_one_sentence() -> None:
 
 def test_amounts_are_readable() -> None:
     assert [mebibytes(512), mebibytes(2048), mebibytes(1536)] == ["512M", "2G", "1.5G"]
+    assert [mebibytes(0.48), mebibytes(6), mebibytes(0), mebibytes(10.4)] == ["0.5M", "6M", "0M", "10M"]
     assert [size("1234567"), size(None), size("5M"), size(0)] == ["1.23MB", "", "5M", "0B"]
     assert took("2026-01-31T12:00:00", "2026-01-31T12:00:01.250000") == "1.25s"

@@ -100,7 +100,9 @@ def trouble(container: Container | None, name: str) -> str:
 
 def mebibytes(amount: float) -> str:
     """An amount given in MiB."""
-    return f"{amount:.0f}M" if amount < 1024 else f"{amount / 1024:.3g}G"
+    if amount >= 1024:
+        return f"{amount / 1024:.3g}G"
+    return f"{amount:.1f}M" if 0 < amount < 10 and amount != int(amount) else f"{amount:.0f}M"
 
 
 def size(amount: str | float | None) -> str:
