@@ -66,8 +66,10 @@ def assign(
     user: str, project: str, role: str, config: Path | None, directory: str | None, settings: tuple[str, ...]
 ) -> None:
     """Let a user work in a further project."""
-    _book(config, directory, settings).assign(user, project, role)
+    book = _book(config, directory, settings)
+    book.assign(user, project, role)
     print(f"{user} may work in project {project} as {role}.")
+    _warn_without_administrator(book)
 
 
 @account.command()
@@ -84,8 +86,16 @@ def passwd(user: str, config: Path | None, directory: str | None, settings: tupl
 @settings_options
 def rm(user: str, config: Path | None, directory: str | None, settings: tuple[str, ...]) -> None:
     """Remove a user. What is in the projects stays."""
-    _book(config, directory, settings).remove(user)
+    book = _book(config, directory, settings)
+    book.remove(user)
     print(f"{user} is removed.")
+    _warn_without_administrator(book)
+
+
+def _warn_without_administrator(book: "AccountBook") -> None:
+    """Nothing is refused: whoever may edit the accounts can make one again."""
+    if not any(entry.role == "admin" for entry in book.list()):
+        print("Nobody is an administrator now. `krater account assign USER PROJECT --role admin` makes one.")
 
 
 @account.command("list")
