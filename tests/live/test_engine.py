@@ -292,19 +292,6 @@ async def test_an_interactive_container_keeps_its_input_open(node: OciNode, engi
     assert log_lines(engine, terminal) == ["/dev/pts/0"]
 
 
-async def test_a_rotated_log_loses_no_line(node: OciNode, engine: OciRuntime) -> None:
-    script = "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.01; done"
-    container = await running(node, engine, config(("sh", "-c", script)))
-    for _ in range(3):
-        await asyncio.sleep(0.1)
-        await engine.rotate_log(container)
-    await exited(engine, container)
-    path = Path(engine.log_path(container))
-    parts = [Path(f"{path}.{n}") for n in (3, 2, 1)] + [path]
-    lines = [line.rsplit(" ", 1)[1] for part in parts for line in part.read_text().splitlines()]
-    assert lines == [str(n) for n in range(3000)]
-
-
 async def test_a_container_signalled_by_number(node: OciNode, engine: OciRuntime) -> None:
     container = await running(node, engine, config(("sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done")))
     await asyncio.sleep(0.2)

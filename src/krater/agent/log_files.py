@@ -19,6 +19,7 @@ _log = structlog.get_logger(__name__)
 _LONGEST_LINE = 1 << 20
 _BLOCK = 64 << 10
 _MOST_FILES = 100
+_MOST_GAPS = 2
 _LONGEST_STAMP = 64
 _PRUNE_EVERY = 60.0
 _IN_USE = 60.0
@@ -104,11 +105,13 @@ def open_all(path: str) -> list[LogFile]:
     They are opened newest first: a rotation meanwhile then shows a file twice, which is noticed, and hides none.
     """
     found: dict[int, LogFile] = {}
+    gaps = 0
     for number in range(_MOST_FILES):
         try:
             file = LogFile(open(f"{path}.{number}" if number else path, "rb"))  # noqa: SIM115
         except FileNotFoundError:
-            if number:
+            gaps += 1  # one there may be, in the middle of a rotation
+            if gaps > _MOST_GAPS:
                 break
             continue
         if file.inode in found:
@@ -170,9 +173,9 @@ class LogKeeper:
 
     async def keep(self) -> None:
         """One round."""
-        for container in await asyncio.to_thread(self._too_large):
+        for container in await asyncio.to_thread(self._written):
             try:
-                await self._engine.rotate_log(container)
+                await self._engine.tend_log(container, self._largest)
             except KraterError as problem:
                 _log.warning("a log cannot be rotated", container=container, reason=problem.message)
         if time.monotonic() - self._pruned_at >= min(_PRUNE_EVERY, self._keep):
@@ -180,8 +183,8 @@ class LogKeeper:
             await asyncio.to_thread(self._prune, set(here))
             self._pruned_at = time.monotonic()
 
-    def _too_large(self) -> list[str]:
-        """Containers whose log is being written and has grown too large."""
+    def _written(self) -> list[str]:
+        """Containers whose log is being written."""
         found = []
         for directory in self._directories():
             if directory.name in self._at_rest:
@@ -190,7 +193,7 @@ class LogKeeper:
                 state = os.stat(self._engine.log_path(directory.name))
             except FileNotFoundError:
                 continue
-            if state.st_size > self._largest and time.time() - state.st_mtime < _IN_USE:
+            if time.time() - state.st_mtime < _IN_USE:
                 found.append(directory.name)
         return found
 
@@ -219,10 +222,7 @@ class LogKeeper:
 def _age_and_size(directory: os.DirEntry[str]) -> tuple[float, int]:
     """When anything in it was written last, or its container was removed, and how many bytes of the disk it takes: not
     nothing when it is empty, or whoever makes and removes containers in a loop would leave any number of them."""
-    times, size = [directory.stat().st_mtime], _DIRECTORY
-    with os.scandir(directory) as files:
-        for file in files:
-            found = file.stat(follow_symlinks=False)
-            times.append(found.st_mtime)
-            size += max(found.st_size, 512 * found.st_blocks)
-    return max(times), size
+    with os.scandir(directory) as entries:
+        files = {file.inode(): file.stat(follow_symlinks=False) for file in entries}  # one may have two names
+    times = [directory.stat().st_mtime, *(file.st_mtime for file in files.values())]
+    return max(times), _DIRECTORY + sum(max(file.st_size, 512 * file.st_blocks) for file in files.values())

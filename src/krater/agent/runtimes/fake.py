@@ -323,11 +323,9 @@ class FakeRuntime:
         """In the world's directory."""
         return f"{self.world.logs or '/nonexistent'}/{container}/container.log"
 
-    async def rotate_log(self, container: str) -> None:
+    async def tend_log(self, container: str, largest: int) -> None:
         """One rotated file is kept."""
-        path = Path(self.log_path(container))
-        if await asyncio.to_thread(path.is_file):
-            await asyncio.to_thread(path.replace, f"{path}.1")
+        await asyncio.to_thread(_rotate, Path(self.log_path(container)), largest)
 
     async def _effect(self, name: str, subject: str) -> None:
         await asyncio.sleep(self.world.latency)
@@ -392,3 +390,8 @@ def _write_log(path: str, output: bytes, stamp: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
         file.writelines(stamp.encode() + b" stdout F " + line + b"\n" for line in output.splitlines())
+
+
+def _rotate(path: Path, largest: int) -> None:
+    if path.is_file() and path.stat().st_size > largest:
+        path.replace(f"{path}.1")

@@ -345,8 +345,11 @@ class Console(Protocol):
     def log_path(self, container: str) -> str:
         """Where conmon writes its log (and rotated ones beside it with .1, .2, ...). The file may not exist."""
 
-    async def rotate_log(self, container: str) -> None:
-        """Move the log aside to .1 (and .1 to .2, ...) and go on with an empty one. Losing no line of it."""
+    async def tend_log(self, container: str, largest: int) -> None:
+        """Rotate a log of more than `largest` bytes: it is called .1 (and .1 is called .2, ...) and another one begun.
+
+        Losing no line of it. To be called now and then for each log that is being written.
+        """
 
 
 class Engine(Runtime, Console, Protocol):

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from krater.agent.runtimes.interfaces import ContainerConfig
-from krater.agent.runtimes.oci import bundle, failures, spec, takeoff
+from krater.agent.runtimes.oci import bundle, failures, logs, spec, takeoff
 from krater.agent.runtimes.oci.archives import Place
 from krater.agent.runtimes.oci.cgroups import Cgroups
 from krater.agent.runtimes.oci.conmon import Conmon, CreateFailed, Monitored
@@ -50,6 +50,7 @@ class Machinery:
     seccomp: Filter
     boot: str
     threads: Threads
+    log_files: int
 
 
 class Lifecycle:
@@ -192,6 +193,7 @@ class Lifecycle:
         group = record.config.group
         shared = None if group is None else use.groups.ensure(group.id)
         bundle.write(record, paths, use.host, use.seccomp, netns, shared)
+        logs.begin(paths, use.log_files)
 
     async def _launch(
         self, record: ContainerRecord, paths: ContainerPaths, pending: ProcessRecord, made: Monitored

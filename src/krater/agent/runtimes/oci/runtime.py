@@ -31,7 +31,7 @@ from krater.agent.runtimes.interfaces import (
     PushTarget,
     Stream,
 )
-from krater.agent.runtimes.oci import attaching, bundle, executing, mounts, seccomp, spec
+from krater.agent.runtimes.oci import attaching, bundle, executing, logs, mounts, seccomp, spec
 from krater.agent.runtimes.oci.archives import JailKeeper
 from krater.agent.runtimes.oci.cgroups import detect
 from krater.agent.runtimes.oci.commits import Commits
@@ -48,7 +48,6 @@ from krater.agent.runtimes.oci.images.transfers import Transfers
 from krater.agent.runtimes.oci.launcher import Launcher
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import Lifecycle, Machinery
-from krater.agent.runtimes.oci.logs import rotate
 from krater.agent.runtimes.oci.probe import working_program
 from krater.agent.runtimes.oci.processes import boot_id
 from krater.agent.runtimes.oci.registries import Trust
@@ -341,9 +340,9 @@ class OciRuntime:
         """Where its log is; outlives the container."""
         return self._layout.container(container).log
 
-    async def rotate_log(self, container: str) -> None:
-        """Move the log aside and go on with an empty one."""
-        await self._with.threads.run(rotate, self._layout.container(container), self._options.log_files)
+    async def tend_log(self, container: str, largest: int) -> None:
+        """Rotate a log that is too large."""
+        await self._with.threads.run(logs.tend, self._layout.container(container), largest, self._options.log_files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +386,7 @@ def _prepare_host(layout: Layout, options: OciOptions, shelf: Shelf, images: Ima
         seccomp=seccomp.load(program.takes_compiled_filter, options.seccomp_profile),
         boot=boot_id(),
         threads=threads,
+        log_files=options.log_files,
     )
     threads.remove_later(trees)
     executing.sweep(layout, shelf, cgroups)
