@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
@@ -15,7 +15,8 @@ import msgspec
 
 from krater.agent.runtimes.interfaces import ExecResult, ProcessTable
 from krater.agent.runtimes.oci import ps
-from krater.agent.runtimes.oci.cgroups import MIB, Cgroups, Usage
+from krater.agent.runtimes.oci.cgroups import MIB, Usage
+from krater.agent.runtimes.oci.families import kill_family
 from krater.agent.runtimes.oci.layout import ContainerPaths
 from krater.agent.runtimes.oci.lifecycle import Machinery
 from krater.agent.runtimes.oci.processes import Identity, send_signal
@@ -185,52 +186,6 @@ def process_document(
         memory.write(msgspec.json.encode(process))
         memory.flush()
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
-
-
-def kill_family(cgroups: Cgroups, cgroup: str, pid: int) -> None:
-    """Kill all that a process has started inside a container, and whoever shares a session with that."""
-    offspring = _offspring(pid)
-    inside = set(cgroups.pids(cgroup))
-    for member in offspring | _sessions(offspring & inside, inside):
-        with suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
-
-
-def kill_session(cgroups: Cgroups, cgroup: str, pid: int) -> None:
-    """Kill a process, if it is inside the container, with all that it started and that shares its session."""
-    inside = set(cgroups.pids(cgroup))
-    if pid not in inside:
-        return
-    family = {pid} | (_offspring(pid) & inside)
-    for member in family | _sessions(family, inside):
-        with suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
-
-
-def _offspring(pid: int) -> set[int]:
-    """All that a process has started and that has started since, as far as the kernel knows the family."""
-    found: set[int] = set()
-    due = [pid]
-    while due:
-        parent = due.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as file:
-                children = {int(child) for child in file.read().split()} - found
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        found |= children
-        due.extend(children)
-    return found
-
-
-def _sessions(members: set[int], candidates: set[int]) -> set[int]:
-    """Candidates of the same sessions as `members`: what a command left behind when its parent ended before it."""
-    sessions: dict[int, int] = {}
-    for pid in candidates:
-        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat", "rb") as file:
-            sessions[pid] = int(file.read().rpartition(b")")[2].split()[3])
-    wanted = {sessions[pid] for pid in members if pid in sessions}
-    return {pid for pid, session in sessions.items() if session in wanted}
 
 
 def complaint_in(name: str) -> str | None:

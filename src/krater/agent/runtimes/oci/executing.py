@@ -7,7 +7,6 @@ container's others and ends it: `sweep`.
 import asyncio
 import fcntl
 import os
-import signal
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from krater.agent.runtimes.oci.cgroups import Cgroups
 from krater.agent.runtimes.oci.console import (
     LiveConsole,
     complaint_in,
-    kill_family,
-    kill_session,
     not_started,
     process_document,
 )
+from krater.agent.runtimes.oci.families import kill_family, kill_session
 from krater.agent.runtimes.oci.layout import Layout
 from krater.agent.runtimes.oci.lifecycle import Machinery
 from krater.agent.runtimes.oci.outputs import Outputs, Piece, take_from, write_all
@@ -139,8 +137,6 @@ class ExecutedStream:
     def _leave_nothing(self) -> None:
         if not self.status.done():
             kill_family(self._with.cgroups, self._cgroup, self._pid)
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
         for kind in ("pid", "log", "sock"):
             Path(f"{self._name}.{kind}").unlink(missing_ok=True)
 
