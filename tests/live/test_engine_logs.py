@@ -64,7 +64,7 @@ async def test_a_rotated_log_loses_no_line(node: OciNode, engine: OciRuntime) ->
 
 async def test_a_burst_leaves_what_came_before_its_end(node: OciNode, engine: OciRuntime) -> None:
     """As when a process says a lot and dies: nobody was there to rotate its log."""
-    last = FULL // LINE * 3 // 2
+    last = FULL // LINE * 5 // 4
     container = await running(node, engine, config(("seq", str(last))))
     await exited(engine, container)
     assert files(engine, container) == ["log", "log.1"], "conmon has begun another file"
@@ -77,23 +77,25 @@ async def test_a_burst_leaves_what_came_before_its_end(node: OciNode, engine: Oc
 async def test_no_more_files_are_kept_than_asked_for(node: OciNode, engine: OciRuntime) -> None:
     loop = "i=0; while true; do i=$((i+1)); echo $i; sleep 0.01; done"
     container = await running(node, engine, config(("sh", "-c", loop)))
-    seen: list[set[int]] = []
+    await until(lambda: 1 in logged(engine, container))
     for _ in range(KEPT + 3):
         before = inode(engine, container)
         await engine.tend_log(container, -1)
         await until(lambda was=before: inode(engine, container) != was)
-        seen.append(set(logged(engine, container)))
     await engine.tend_log(container, FULL)
     assert files(engine, container) == ["log.2", "log.3", "log=log.1"], "the one that is written, and so many before"
     assert 1 not in logged(engine, container)
-    assert 1 in seen[0]
 
 
 async def test_the_log_of_one_that_has_ended_is_moved_aside(node: OciNode, engine: OciRuntime) -> None:
     container = await running(node, engine, config(("seq", "100")))
     await exited(engine, container)
-    await engine.tend_log(container, 10)
-    assert files(engine, container) == ["log.1"]
+
+    async def is_aside() -> bool:
+        await engine.tend_log(container, 10)  # again: conmon may be about to end, and do nothing that it is told
+        return files(engine, container) == ["log.1"]
+
+    await until(is_aside)
     await engine.start(container, 2, 0, node.netns)
     await exited(engine, container)
     assert logged(engine, container) == [*range(1, 101)] * 2
