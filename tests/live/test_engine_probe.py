@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -77,6 +78,13 @@ async def test_trying_one_leaves_nothing(name: str) -> None:
         await node.clear()
 
 
+def _stands_still(pid: int) -> bool:
+    """Whether it uses no processor for a while. The time of the moment in which it was frozen may be counted late."""
+    before = _ticks(pid)
+    time.sleep(0.2)
+    return _ticks(pid) == before
+
+
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
@@ -123,15 +131,16 @@ class TestUnifiedHierarchy:
         self, parent: Path, sleepers: list[subprocess.Popen[bytes]]
     ) -> None:
         groups = Version2(str(parent))
-        with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as busy:
+        with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as busy, ExitStack() as stack:
+            stack.callback(busy.kill)  # else a failure would wait for it
             (parent / "c" / "cgroup.procs").write_text(str(busy.pid))
             assert not groups.frozen("c")
             groups.freeze("c", True)
             assert groups.frozen("c")
-            assert "frozen 1" in (parent / "c" / "inner" / "cgroup.events").read_text()
+            inner = parent / "c" / "inner" / "cgroup.events"
+            eventually(lambda: "frozen 1" in inner.read_text(), what="a group within that is frozen too")
+            eventually(lambda: _stands_still(busy.pid), what="a process that stands still")
             before = _ticks(busy.pid)
-            time.sleep(0.2)
-            assert _ticks(busy.pid) == before
             groups.freeze("c", False)
             assert not groups.frozen("c")
             eventually(lambda: _ticks(busy.pid) > before, what="a process that goes on")
