@@ -13,6 +13,8 @@ from krater.config import Settings
 from tests.api.test_own_images import ready
 from tests.support.api import World, open_world
 
+pytestmark = pytest.mark.thorough
+
 RESULTS = [
     {"name": "nginx", "description": "Web server", "is_official": True, "star_count": 20000, "pull_count": 1},
     {"name": "bitnami/nginx", "description": None, "is_official": False},

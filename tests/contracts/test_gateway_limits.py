@@ -16,6 +16,8 @@ from krater.model import frames
 from tests.support.consoles import SOON, TYPED, Joined, all_of, refused
 from tests.support.oci import until
 
+pytestmark = pytest.mark.thorough
+
 
 async def test_a_session_that_nobody_comes_to_goes(joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_streams, "OPEN_FOR", 0.05)

@@ -12,6 +12,8 @@ from tests.support.api import World
 from tests.support.front import listening
 from tests.support.server import Server, serving
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def door() -> Iterator[Server]:

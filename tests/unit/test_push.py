@@ -18,6 +18,8 @@ from krater.errors import Forbidden, Permanent, Temporary
 from krater.model.registry import RegistryRules
 from krater.outgoing import Place, Ways
 
+pytestmark = pytest.mark.thorough
+
 WAYS = Ways(RegistryRules(reachable=["127.0.0.0/8"]), {})
 
 CONTENT = b"a layer" * 100_000
