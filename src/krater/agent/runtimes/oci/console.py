@@ -100,7 +100,6 @@ class LiveConsole:
         """Kill what a command that is not waited for any more has running; tell what the OCI runtime complained of."""
         if program.running:
             kill_family(self._with.cgroups, cgroup, program.pid)
-            program.kill()
         return complaint_in(name)
 
     async def top(self, container: str, ps_args: str) -> ProcessTable:

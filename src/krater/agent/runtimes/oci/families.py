@@ -37,13 +37,18 @@ def kill_session(cgroups: Cgroups, cgroup: str, pid: int) -> None:
 
 
 def _kill(find: Callable[[], set[int]]) -> None:
-    """Kill all that is found. All are stopped before, until there is nobody left who could start another."""
+    """Kill all that is found. All are stopped before, until there is nobody left who could start another.
+
+    For no longer than STOPPED_WITHIN: a process elsewhere in the container may wake up whom we stop, again and again.
+    """
     deadline, held = time.monotonic() + STOPPED_WITHIN, set[int]()
     while fresh := find() - held:
         _signal(fresh, signal.SIGSTOP)
         held |= fresh
         while not all(map(_is_still, held)) and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
+        if time.monotonic() >= deadline:
+            break
     _signal(held, signal.SIGKILL)
 
 
